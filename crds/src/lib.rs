@@ -1,0 +1,35 @@
+//! The resource types of `fateh-platform.com/v1alpha1`, without a client, and the names that
+//! everything of a node is derived from.
+#![deny(missing_docs)]
+
+mod database_server;
+mod local_node;
+mod names;
+mod node_content;
+mod node_report;
+mod schema;
+mod statistics;
+
+#[cfg(feature = "generate")]
+pub mod generate;
+
+pub use database_server::*;
+pub use local_node::*;
+pub use names::*;
+pub use node_content::*;
+pub use node_report::*;
+pub use statistics::*;
+
+/// The API group of every resource here, and the prefix of our labels and annotations.
+pub const GROUP: &str = "fateh-platform.com";
+
+/// Label on a node's namespace and children; its value is the slug.
+pub const NODE_LABEL: &str = "fateh-platform.com/node";
+/// Annotation on a node's namespace: the UID of the LocalNode that it was made for.
+pub const UID_ANNOTATION: &str = "fateh-platform.com/uid";
+/// Finalizer on a LocalNode, held until its namespace is gone and its database is dealt with.
+pub const NODE_FINALIZER: &str = "fateh-platform.com/node";
+/// Annotation on a LocalNode: a new value (a nonce) makes a new invitation for the first admin.
+pub const INVITE_ANNOTATION: &str = "fateh-platform.com/invite";
+/// Name of the namespaced children of a node, and of the Deployment's container.
+pub const CHILD_NAME: &str = "node";
