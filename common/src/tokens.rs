@@ -178,7 +178,7 @@ mod tests {
         SigningKey::from_pem(&pem).unwrap()
     }
     fn now() -> Timestamp {
-        Timestamp::now()
+        Timestamp::from_second(1_800_000_000).unwrap()
     }
     fn claims() -> Claims<Role> {
         let iat = now().as_second();

@@ -1,0 +1,18 @@
+//! The operator: reconciles `LocalNode` and `DatabaseServer`.
+//!
+//! Each controller is a pipeline, a file a step: observe → validate → build → apply → report.
+
+pub mod backoff;
+pub mod conditions;
+pub mod context;
+pub mod database;
+pub mod database_server;
+pub mod failure;
+pub mod kubernetes;
+pub mod local_node;
+pub mod metrics;
+mod run;
+pub mod settings;
+
+pub use run::{RunError, run};
+pub use settings::Settings;

@@ -1,0 +1,17 @@
+//! Nodes' databases on a PostgreSQL server: every statement that the operator sends.
+//!
+//! All of it is idempotent: each step looks first, and finds itself done or does itself.
+
+mod mark;
+mod node_session;
+mod provision;
+mod retire;
+mod server;
+pub mod sql;
+mod template;
+
+pub use mark::Mark;
+pub use node_session::{AdminInvitation, InvitationRow, NodeSession};
+pub use provision::{NodeDatabase, Provisioned};
+pub use server::{AdminCredentials, Server, ServerFacts, Servers};
+pub use template::schema_version;

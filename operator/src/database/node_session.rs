@@ -1,0 +1,108 @@
+//! A session of the operator inside one node's database: schema upgrade, fee rate, invitation.
+
+use jiff::Timestamp;
+use sqlx::{Connection, FromRow, PgConnection};
+
+use super::{schema_version, server::Server};
+use crate::failure::Failure;
+
+/// A session inside a node's database.
+pub struct NodeSession<'a> {
+    server: &'a Server,
+    connection: PgConnection,
+}
+
+/// The first admin's invitation, as it is to be stored.
+pub struct AdminInvitation<'a> {
+    /// Who is invited.
+    pub email: &'a str,
+    /// SHA-256 of the token.
+    pub token_hash: [u8; 32],
+    /// End of its validity.
+    pub expires_at: Timestamp,
+}
+
+/// The first admin's invitation, as the database has it.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct InvitationRow {
+    /// SHA-256 of the token.
+    pub token_hash: Vec<u8>,
+    /// Whether it was accepted.
+    pub accepted: bool,
+}
+
+impl Server {
+    /// Opens a session in the database `name` and upgrades its schema if it is older than this operator's.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or a migration fails.
+    pub async fn node_session(&self, name: &str) -> Result<NodeSession<'_>, Failure> {
+        let mut connection = self.session(name).await?;
+        let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM local_node._sqlx_migrations WHERE success")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(self.failed("read the schema's version"))?;
+        if version < Some(schema_version()) {
+            self.migrate(&mut connection).await?;
+        }
+        Ok(NodeSession { server: self, connection })
+    }
+}
+
+impl NodeSession<'_> {
+    /// Appends the platform's fee to the node's rate table, if it is not the newest rate there already.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn ensure_fee_rate(&mut self, basis_points: i32, now: Timestamp) -> Result<(), Failure> {
+        sqlx::query(
+            "INSERT INTO local_node.fee_rates (valid_from, platform_basis_points)
+             SELECT $1::text::timestamptz, $2
+             WHERE $2 IS DISTINCT FROM (
+                 SELECT platform_basis_points FROM local_node.fee_rates ORDER BY valid_from DESC LIMIT 1)",
+        )
+        .bind(now.to_string())
+        .bind(basis_points)
+        .execute(&mut self.connection)
+        .await
+        .map(drop)
+        .map_err(self.server.failed("append the fee rate"))
+    }
+
+    /// The first admin's invitation, if one was ever made.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn invitation(&mut self) -> Result<Option<InvitationRow>, Failure> {
+        sqlx::query_as("SELECT token_hash, accepted_at IS NOT NULL AS accepted FROM local_node.first_admin_invitation")
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(self.server.failed("read the invitation"))
+    }
+
+    /// Stores an invitation in place of the one before it. False: that one was accepted meanwhile, and stays.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn replace_invitation(&mut self, invitation: &AdminInvitation<'_>) -> Result<bool, Failure> {
+        let stored = sqlx::query(
+            "INSERT INTO local_node.first_admin_invitation AS i (singleton, email, token_hash, expires_at)
+             VALUES (true, $1, $2, $3::text::timestamptz)
+             ON CONFLICT (singleton) DO UPDATE SET email = $1, token_hash = $2, expires_at = $3::text::timestamptz
+             WHERE i.accepted_at IS NULL",
+        )
+        .bind(invitation.email)
+        .bind(invitation.token_hash.as_slice())
+        .bind(invitation.expires_at.to_string())
+        .execute(&mut self.connection)
+        .await
+        .map_err(self.server.failed("store the invitation"))?;
+        Ok(stored.rows_affected() == 1)
+    }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        // The work is committed; a connection that will not say goodbye is dropped.
+        let _ = self.connection.close().await;
+    }
+}

@@ -1,0 +1,127 @@
+//! The end of a node's database: kept under a retired name, or dropped; and of its role.
+
+use fateh_crds::Slug;
+use jiff::Timestamp;
+use sqlx::Connection;
+
+use super::{
+    Mark,
+    provision::execute,
+    server::Server,
+    sql::{identifier, literal},
+};
+use crate::failure::Failure;
+
+impl Server {
+    /// Takes access away and renames the database `deleted_<slug>_<stamp>`; its data stays as it is.
+    /// Returns the retired name, or none when there was nothing left to retire.
+    ///
+    /// # Errors
+    /// When a statement fails; the next pass goes on from there.
+    pub async fn retire_database(&self, slug: &Slug, mark: &Mark, now: Timestamp) -> Result<Option<String>, Failure> {
+        let name = slug.database();
+        let failed = self.failed("retire the node's database");
+        let found = self.catalog(&name).await?;
+        let role_is_ours = found.role_exists && mark.is_on(found.role_comment.as_deref());
+        let database_is_ours = found.database_exists && mark.is_on(found.database_comment.as_deref());
+        let unfinished = found.database_ours && !found.database_open && found.database_comment.is_none();
+        let mut retired = None;
+        if role_is_ours {
+            self.lock_out(&name, database_is_ours).await?;
+        }
+        if database_is_ours {
+            let stamp = now.strftime("%Y%m%d%H%M%S").to_string();
+            let new_name = slug.retired_database(&stamp);
+            if role_is_ours {
+                self.drop_owned(&name, &name).await?;
+            }
+            let (old, new) = (identifier(&name), identifier(&new_name));
+            let comment = format!("{} fateh-platform.com/retired={now}", mark.comment());
+            let mut connection = self.pool.acquire().await.map_err(&failed)?;
+            let mut transaction = connection.begin().await.map_err(&failed)?;
+            for text in [
+                format!("ALTER DATABASE {old} RENAME TO {new}"),
+                format!("COMMENT ON DATABASE {new} IS {}", literal(&comment)),
+                format!("ALTER DATABASE {new} CONNECTION LIMIT 0"),
+            ] {
+                execute(&mut transaction, text).await.map_err(&failed)?;
+            }
+            transaction.commit().await.map_err(&failed)?;
+            retired = Some(new_name);
+        } else if unfinished && role_is_ours {
+            self.drop_named(&name).await?;
+        }
+        if role_is_ours {
+            self.drop_role(&name).await?;
+        }
+        Ok(retired)
+    }
+
+    /// Drops the database and its role.
+    ///
+    /// # Errors
+    /// When a statement fails; the next pass goes on from there.
+    pub async fn drop_database(&self, slug: &Slug, mark: &Mark) -> Result<(), Failure> {
+        let name = slug.database();
+        let found = self.catalog(&name).await?;
+        let role_is_ours = found.role_exists && mark.is_on(found.role_comment.as_deref());
+        let unfinished = found.database_ours && !found.database_open && found.database_comment.is_none();
+        if role_is_ours {
+            self.lock_out(&name, false).await?;
+        }
+        if found.database_exists && (mark.is_on(found.database_comment.as_deref()) || (unfinished && role_is_ours)) {
+            self.drop_named(&name).await?;
+        }
+        if role_is_ours {
+            self.drop_role(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// No new sessions, and an end to the open ones.
+    async fn lock_out(&self, name: &str, revoke: bool) -> Result<(), Failure> {
+        let failed = self.failed("lock the node's role");
+        let quoted = identifier(name);
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        execute(&mut transaction, format!("ALTER ROLE {quoted} NOLOGIN")).await.map_err(&failed)?;
+        if revoke {
+            execute(&mut transaction, format!("REVOKE ALL ON DATABASE {quoted} FROM {quoted}")).await.map_err(&failed)?;
+        }
+        transaction.commit().await.map_err(&failed)?;
+        sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1")
+            .bind(name)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(self.failed("end the node's sessions"))
+    }
+
+    async fn drop_named(&self, name: &str) -> Result<(), Failure> {
+        let mut connection = self.pool.acquire().await.map_err(self.failed("drop the node's database"))?;
+        execute(&mut connection, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)))
+            .await
+            .map_err(self.failed("drop the node's database"))
+    }
+
+    /// What a role left behind (default privileges, large objects) would keep it from being dropped.
+    async fn drop_owned(&self, database: &str, role: &str) -> Result<(), Failure> {
+        let mut inside = self.session(database).await?;
+        execute(&mut inside, format!("DROP OWNED BY {}", identifier(role)))
+            .await
+            .map_err(self.failed("drop what the node's role owns"))?;
+        inside.close().await.map_err(self.failed("drop what the node's role owns"))
+    }
+
+    async fn drop_role(&self, name: &str) -> Result<(), Failure> {
+        for open in self.facts().await?.open_databases {
+            // One that the operator may not enter, or that is not PUBLIC's after all, cannot be cleared from here.
+            if let Err(error) = self.drop_owned(&open, name).await {
+                tracing::warn!(server = self.name, database = open, %error, "could not clear what the role left there");
+            }
+        }
+        let mut connection = self.pool.acquire().await.map_err(self.failed("drop the node's role"))?;
+        execute(&mut connection, format!("DROP ROLE IF EXISTS {}", identifier(name)))
+            .await
+            .map_err(self.failed("drop the node's role"))
+    }
+}

@@ -1,0 +1,197 @@
+//! Builds every child of a node. Pure: no client, and nothing here can fail.
+
+mod config_map;
+mod deployment;
+mod ingress;
+mod namespace;
+mod network_policy;
+mod node_objects;
+mod pod_disruption_budget;
+mod role_binding;
+mod secrets;
+mod service;
+mod service_account;
+
+use std::collections::BTreeMap;
+
+use fateh_crds::{CHILD_NAME, DatabaseServerSpec, NODE_LABEL, NodeContent, NodeReport};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
+        policy::v1::PodDisruptionBudget,
+        rbac::v1::RoleBinding,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+pub use namespace::build_namespace;
+pub use secrets::{
+    DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET, build_database_secret, build_invitation_secret,
+    build_signing_key_secret,
+};
+
+use super::validate::ValidNode;
+use crate::settings::Settings;
+
+/// Port of the pods that faces users, by name in Services.
+const HTTP_PORT: i32 = 8080;
+/// Port of health and metrics.
+const MANAGEMENT_PORT: i32 = 8081;
+
+/// The children of a node that hold no secret, in the order in which they are applied.
+pub struct Children {
+    /// What the runtime is told.
+    pub config_map: ConfigMap,
+    /// The pods' identity.
+    pub service_account: ServiceAccount,
+    /// What that identity may do.
+    pub role_binding: RoleBinding,
+    /// Where the pods report.
+    pub node_report: NodeReport,
+    /// What the pods are to hold.
+    pub node_content: NodeContent,
+    /// What the pods may reach and be reached by.
+    pub network_policy: NetworkPolicy,
+    /// The pods.
+    pub deployment: Deployment,
+    /// How the pods are found.
+    pub service: Service,
+    /// How users come in.
+    pub ingress: Ingress,
+    /// Only when there is more than one pod.
+    pub pod_disruption_budget: Option<PodDisruptionBudget>,
+}
+
+/// Builds the children of `node`, whose database lies on `server`.
+#[must_use]
+pub fn build(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec) -> Children {
+    let config_map = config_map::build_config_map(node, settings);
+    Children {
+        deployment: deployment::build_deployment(node, settings, &config_map),
+        service_account: service_account::build_service_account(node),
+        role_binding: role_binding::build_role_binding(node),
+        node_report: node_objects::build_node_report(node),
+        node_content: node_objects::build_node_content(node),
+        network_policy: network_policy::build_network_policy(node, settings, server),
+        service: service::build_service(node),
+        ingress: ingress::build_ingress(node, settings),
+        pod_disruption_budget: (node.replicas > 1).then(|| pod_disruption_budget::build_pod_disruption_budget(node)),
+        config_map,
+    }
+}
+
+/// Image of the node's pods.
+#[must_use]
+pub fn image<'a>(node: &'a ValidNode, settings: &'a Settings) -> &'a str {
+    node.image.as_deref().unwrap_or(&settings.runtime.node_image)
+}
+
+/// Where the node answers.
+#[must_use]
+pub fn url(node: &ValidNode, settings: &Settings) -> String {
+    let host = node.slug.host(&settings.routing.base_domain);
+    match settings.routing.public_port {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    }
+}
+
+fn metadata(node: &ValidNode, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(node.slug.namespace()),
+        labels: Some(labels(node)),
+        owner_references: Some(vec![node.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn labels(node: &ValidNode) -> BTreeMap<String, String> {
+    [(NODE_LABEL, node.slug.as_str()), ("app.kubernetes.io/managed-by", "fateh-operator")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// Labels of the pods, and what selects them; never changed, because a Deployment's selector cannot be.
+fn pod_labels(node: &ValidNode) -> BTreeMap<String, String> {
+    [(NODE_LABEL, node.slug.as_str()), ("app.kubernetes.io/name", CHILD_NAME)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+    use crate::local_node::validate::tests::valid;
+
+    pub(crate) fn settings() -> Settings {
+        Settings::parse_from([
+            "fateh-operator",
+            "--node-image=registry.test/node-runtime:1",
+            "--api-server-cidrs=10.0.0.1/32",
+            "--ingress-namespace=traefik",
+            "--ingress-cidrs=10.9.0.0/16",
+            "--public-port=8443",
+        ])
+    }
+
+    pub(crate) fn server() -> DatabaseServerSpec {
+        serde_json::from_value(json!({
+            "host": "db.test", "adminSecretRef": {"name": "postgres-admin"}, "cidrs": ["10.1.0.5/32"],
+            "tls": {"mode": "VerifyFull", "caSecretRef": {"name": "ca"}},
+        }))
+        .unwrap()
+    }
+
+    fn full() -> ValidNode {
+        valid(json!({
+            "country": "SA", "currency": "SAR", "timezone": "Asia/Riyadh", "settings": {"theme": "green"},
+            "runtime": {"replicas": 3, "image": "registry.test/node-runtime:2", "resources": {"limits": {"cpu": "1"}}},
+            "routing": {"ingressClassName": "nginx", "extraHosts": ["learn.example.com"], "tlsSecretName": "learn-tls"},
+        }))
+    }
+
+    /// One YAML file per child and node: what would be applied, to the letter.
+    #[test]
+    fn children_are_built_as_their_snapshots_say() {
+        for (name, node) in [("minimal", valid(json!({}))), ("full", full())] {
+            let Children {
+                config_map,
+                service_account,
+                role_binding,
+                node_report,
+                node_content,
+                network_policy,
+                deployment,
+                service,
+                ingress,
+                pod_disruption_budget,
+            } = build(&node, &settings(), &server());
+            insta::with_settings!({snapshot_suffix => name}, {
+                insta::assert_yaml_snapshot!("namespace", build_namespace(&node));
+                insta::assert_yaml_snapshot!("config_map", config_map);
+                insta::assert_yaml_snapshot!("service_account", service_account);
+                insta::assert_yaml_snapshot!("role_binding", role_binding);
+                insta::assert_yaml_snapshot!("node_report", node_report);
+                insta::assert_yaml_snapshot!("node_content", node_content);
+                insta::assert_yaml_snapshot!("network_policy", network_policy);
+                insta::assert_yaml_snapshot!("deployment", deployment);
+                insta::assert_yaml_snapshot!("service", service);
+                insta::assert_yaml_snapshot!("ingress", ingress);
+                insta::assert_yaml_snapshot!("pod_disruption_budget", pod_disruption_budget);
+            });
+        }
+    }
+
+    #[test]
+    fn the_url_carries_the_public_port_when_it_is_not_443() {
+        let mut settings = settings();
+        assert_eq!(url(&full(), &settings), "https://riyadh.fateh-platform.com:8443");
+        settings.routing.public_port = 443;
+        assert_eq!(url(&full(), &settings), "https://riyadh.fateh-platform.com");
+    }
+}

@@ -1,0 +1,67 @@
+use std::collections::BTreeMap;
+
+use fateh_crds::{CHILD_NAME, DatabaseServerSpec};
+use k8s_openapi::{
+    api::networking::v1::{
+        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+        NetworkPolicySpec,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use super::{HTTP_PORT, metadata};
+use crate::{local_node::validate::ValidNode, settings::Settings};
+
+/// Denies everything but: in from the ingress controller; out to DNS, the hub, the API server and the database.
+pub fn build_network_policy(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec) -> NetworkPolicy {
+    let network = &settings.network;
+    let ingress_peers: Vec<_> = network
+        .ingress_namespace
+        .iter()
+        .map(|namespace| in_namespace(namespace))
+        .chain(network.ingress_cidrs.iter().map(|cidr| at(cidr)))
+        .collect();
+    // A rule without peers would let everyone in; no rule lets no one in.
+    let ingress = (!ingress_peers.is_empty())
+        .then(|| NetworkPolicyIngressRule { from: Some(ingress_peers), ports: Some(vec![port("TCP", HTTP_PORT)]) });
+    let mut egress = vec![
+        out(vec![in_namespace("kube-system")], vec![port("UDP", 53), port("TCP", 53)]),
+        out(vec![in_namespace(&settings.namespace)], vec![port("TCP", HTTP_PORT)]),
+    ];
+    if !network.api_server_cidrs.is_empty() {
+        let peers = network.api_server_cidrs.iter().map(|cidr| at(cidr)).collect();
+        egress.push(out(peers, vec![port("TCP", 443), port("TCP", 6443)]));
+    }
+    if !server.cidrs.is_empty() {
+        egress.push(out(server.cidrs.iter().map(|cidr| at(cidr)).collect(), vec![port("TCP", server.port)]));
+    }
+    NetworkPolicy {
+        metadata: metadata(node, CHILD_NAME),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(ingress.into_iter().collect()),
+            egress: Some(egress),
+        }),
+    }
+}
+
+fn out(to: Vec<NetworkPolicyPeer>, ports: Vec<NetworkPolicyPort>) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { to: Some(to), ports: Some(ports) }
+}
+
+fn port(protocol: &str, port: i32) -> NetworkPolicyPort {
+    NetworkPolicyPort { protocol: Some(protocol.to_owned()), port: Some(IntOrString::Int(port)), end_port: None }
+}
+
+fn at(cidr: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer { ip_block: Some(IPBlock { cidr: cidr.to_owned(), except: None }), ..NetworkPolicyPeer::default() }
+}
+
+fn in_namespace(name: &str) -> NetworkPolicyPeer {
+    let labels = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_owned())]);
+    NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector { match_labels: Some(labels), match_expressions: None }),
+        ..NetworkPolicyPeer::default()
+    }
+}

@@ -1,0 +1,327 @@
+//! Wires the steps together: what starts a reconcile, and what one reconcile is.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    fmt::Debug,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fateh_crds::{CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeReport};
+use futures::{Stream, StreamExt, future};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount},
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
+    rbac::v1::RoleBinding,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::{Action, Config},
+        events::{Event, EventType},
+        Predicate, predicates,
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    apply, build,
+    build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET},
+    delete::{self, Step},
+    observe,
+    place::place,
+    report::{self, Admin, Pass},
+    reporting,
+    validate::{ValidNode, validate},
+};
+use crate::{
+    conditions,
+    context::Context,
+    failure::{Disposition, Failure},
+    kubernetes::{apply_part, apply_status},
+};
+
+const KIND: &str = "LocalNode";
+/// Longer than any pass that goes well; the client alone would retry for minutes.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How soon an object that a person must mend is looked at again without a watched change.
+const STALLED_RECHECK: Duration = Duration::from_secs(30);
+
+/// Runs the controller until `stop`, when it finishes what it has begun.
+///
+/// `reports` is the watch behind the context's cache of NodeReports.
+pub async fn run(
+    context: Arc<Context>,
+    reports: impl Stream<Item = Result<NodeReport, watcher::Error>> + Send + 'static,
+    stop: CancellationToken,
+) {
+    let client = context.client.clone();
+    let nodes = Api::<LocalNode>::all(client.clone());
+    let (reader, writer) = kube::runtime::reflector::store();
+    let changed_nodes = watcher(nodes, watcher::Config::default())
+        .default_backoff()
+        .modify(|node| node.managed_fields_mut().clear())
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
+            kube::runtime::PredicateConfig::default(),
+        );
+    let changed_reports = reports.predicate_filter(figures, kube::runtime::PredicateConfig::default());
+    let all_nodes = reader.clone();
+    let changed_servers = watcher(Api::<DatabaseServer>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .predicate_filter(server_state, kube::runtime::PredicateConfig::default());
+    let on_server = move |_: DatabaseServer| all_nodes.state().iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>();
+    let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let api = &client;
+    let controller = Controller::for_stream(changed_nodes, reader)
+        .with_config(Config::default().concurrency(context.settings.concurrency))
+        .watches_stream(changed_reports, by_label)
+        .watches_stream(changed_servers, on_server)
+        .watches_stream(children::<Namespace>(api, watcher::Config::default().labels(NODE_LABEL)), by_label)
+        .watches_stream(children::<Deployment>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<Service>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<Ingress>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<ConfigMap>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<ServiceAccount>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<RoleBinding>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<NetworkPolicy>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<PodDisruptionBudget>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(children::<Secret>(api, named(DATABASE_SECRET)), by_label)
+        .watches_stream(children::<Secret>(api, named(SIGNING_KEY_SECRET)), by_label)
+        .watches_stream(children::<Secret>(api, named(INVITATION_SECRET)), by_label)
+        .reconcile_on(reporting::changes(Arc::clone(&context)))
+        .graceful_shutdown_on(stop.cancelled_owned());
+    controller
+        .run(reconcile, error_policy, context)
+        .for_each(|_| future::ready(()))
+        .await;
+}
+
+/// Changes to one kind of child, as metadata only.
+fn children<K>(
+    client: &kube::Client,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config).default_backoff().touched_objects()
+}
+
+/// The node that an object belongs to, by its label: owner references of a cluster-scoped owner
+/// would be looked for in the child's namespace.
+fn by_label<K: ResourceExt>(object: K) -> Option<ObjectRef<LocalNode>> {
+    object.labels().get(NODE_LABEL).map(|slug| ObjectRef::new(slug))
+}
+
+/// What of a report makes a difference: all but its time.
+fn figures(report: &NodeReport) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    if let Some(status) = &report.status {
+        (&status.version, status.admin_state, &status.statistics).hash(&mut hasher);
+    }
+    Some(hasher.finish())
+}
+
+/// What of a server makes a difference to its nodes: its spec, and whether it can be reached.
+fn server_state(server: &DatabaseServer) -> Option<u64> {
+    let reachable = server.status.as_ref().and_then(|status| conditions::find(&status.conditions, "Reachable"));
+    let mut hasher = DefaultHasher::new();
+    (server.metadata.generation, reachable.map(|condition| &condition.status)).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+async fn reconcile(node: Arc<LocalNode>, context: Arc<Context>) -> Result<Action, Failure> {
+    let started = Instant::now();
+    let result = match tokio::time::timeout(DEADLINE, pass(&context, &node)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::Deadline(DEADLINE.as_secs())),
+    };
+    let failure = result.as_ref().err().map(Failure::reason);
+    context.metrics.reconciled(KIND, started.elapsed().as_secs_f64(), failure);
+    if result.is_ok() {
+        context.backoff.succeeded(&node.name_any());
+    }
+    result
+}
+
+fn error_policy(node: Arc<LocalNode>, failure: &Failure, context: Arc<Context>) -> Action {
+    let wait = context.backoff.failed(&node.name_any());
+    tracing::warn!(node = node.name_any(), reason = failure.reason(), error = %failure, "a reconcile did not reach its goal");
+    Action::requeue(wait)
+}
+
+/// One pass. Every exit writes status: done, waiting, invalid, failed.
+async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
+    let report = reporting::report_of(&context.reports, &format!("fateh-node-{}", node.name_any()));
+    let reporting = reporting::of_node(context, &format!("fateh-node-{}", node.name_any()));
+    let status = report.and_then(|report| report.status.clone());
+    let mut pass = Pass::begin(node.metadata.generation, status, reporting);
+    let outcome = if node.metadata.deletion_timestamp.is_some() {
+        match take_down(context, node, &mut pass).await {
+            Ok(true) => return Ok(Action::await_change()),
+            Ok(false) => Ok(()),
+            Err(failure) => {
+                pass.deletion = Some((failure.reason(), failure.to_string()));
+                Err(failure)
+            }
+        }
+    } else {
+        converge(context, node, &mut pass).await
+    };
+    pass.failure = outcome.err();
+    write_status(context, node, &pass).await?;
+    match pass.failure.take() {
+        Some(failure) if failure.disposition() == Disposition::Recovers => Err(failure),
+        Some(failure) => {
+            context.metrics.reconciled(KIND, 0.0, Some(failure.reason()));
+            Ok(Action::requeue(STALLED_RECHECK))
+        }
+        None => Ok(next(&pass, context.clock.now())),
+    }
+}
+
+/// What comes after a pass without failure: a watched change, unless a time is awaited.
+fn next(pass: &Pass, now: Timestamp) -> Action {
+    if pass.deletion.is_some() {
+        return Action::requeue(Duration::from_secs(5));
+    }
+    match pass.admin {
+        Admin::Invited { expires_at } => {
+            let left = Duration::try_from(expires_at.duration_since(now)).unwrap_or(Duration::ZERO);
+            Action::requeue(left + Duration::from_secs(1))
+        }
+        _ => Action::await_change(),
+    }
+}
+
+async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> Result<(), Failure> {
+    let node = validate(resource, &context.settings.routing.base_domain)?;
+    pass.url = Some(build::url(&node, &context.settings));
+    pass.namespace = Some(node.slug.namespace());
+    pass.image = Some(build::image(&node, &context.settings).to_owned());
+    hold(context, resource, &node, true).await?;
+    let server = place(resource, &context.database_servers.state())?;
+    let placement = observe::connect(context, server).await?;
+    record_placement(context, resource, &node, &placement.server.name).await?;
+    apply::carry_out(context, resource, &node, &placement, pass).await
+}
+
+/// Deletes the next thing; true when nothing was left and the finalizer is gone.
+async fn take_down(context: &Context, node: &LocalNode, pass: &mut Pass) -> Result<bool, Failure> {
+    if !node.finalizers().iter().any(|finalizer| finalizer == NODE_FINALIZER) {
+        return Ok(true);
+    }
+    match delete::step(context, node).await? {
+        Step::Waiting(reason, message) => {
+            pass.deletion = Some((reason, message));
+            Ok(false)
+        }
+        Step::Done(note) => {
+            publish(context, node, EventType::Normal, "Deleted", &note).await;
+            let api = Api::<LocalNode>::all(context.client.clone());
+            let part = json!({
+                "apiVersion": LocalNode::api_version(&()), "kind": KIND,
+                "metadata": {"uid": node.uid()},
+            });
+            apply_part(&api, "remove the finalizer", &node.name_any(), &part).await?;
+            context.backoff.succeeded(&node.name_any());
+            Ok(true)
+        }
+    }
+}
+
+/// Puts our finalizer and the labels for selectors on the LocalNode, where they are not yet.
+async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode, finalizer: bool) -> Result<(), Failure> {
+    let mut labels = vec![(format!("{}/region", fateh_crds::GROUP), node.region.clone())];
+    labels.extend(node.country.clone().map(|country| (format!("{}/country", fateh_crds::GROUP), country)));
+    let labels: std::collections::BTreeMap<_, _> = labels.into_iter().collect();
+    let held = resource.finalizers().iter().any(|name| name == NODE_FINALIZER) == finalizer;
+    let labelled = labels.iter().all(|(key, value)| resource.labels().get(key) == Some(value));
+    if held && labelled {
+        return Ok(());
+    }
+    let part = json!({
+        "apiVersion": LocalNode::api_version(&()), "kind": KIND,
+        "metadata": {"uid": node.uid, "labels": labels, "finalizers": [NODE_FINALIZER]},
+    });
+    apply_part(&Api::<LocalNode>::all(context.client.clone()), "hold the LocalNode", node.slug.as_str(), &part).await
+}
+
+/// Records the server in status before anything is made on it, so that a deletion knows where to look.
+async fn record_placement(context: &Context, resource: &LocalNode, node: &ValidNode, server: &str) -> Result<(), Failure> {
+    let status = resource.status.clone().unwrap_or_default();
+    if status.database.is_some() {
+        return Ok(());
+    }
+    let name = node.slug.database();
+    let database = fateh_crds::DatabaseStatus {
+        server: server.to_owned(),
+        role: name.clone(),
+        name,
+        secret: DATABASE_SECRET.to_owned(),
+        ..fateh_crds::DatabaseStatus::default()
+    };
+    send_status(context, resource, &LocalNodeStatus { database: Some(database), ..status }).await
+}
+
+async fn write_status(context: &Context, node: &LocalNode, pass: &Pass) -> Result<(), Failure> {
+    let previous = node.status.clone().unwrap_or_default();
+    let status = report::status(&previous, pass, context.clock.now());
+    if status == previous {
+        return Ok(());
+    }
+    send_status(context, node, &status).await?;
+    for event in transitions(&previous, &status) {
+        publish(context, node, event.0, &event.1, &event.2).await;
+    }
+    Ok(())
+}
+
+async fn send_status(context: &Context, node: &LocalNode, status: &LocalNodeStatus) -> Result<(), Failure> {
+    let part = json!({
+        "apiVersion": LocalNode::api_version(&()), "kind": KIND,
+        "metadata": {"uid": node.uid()}, "status": status,
+    });
+    apply_status(&Api::<LocalNode>::all(context.client.clone()), "write the status", &node.name_any(), &part).await
+}
+
+/// The events that tell what changed: a condition's status or its reason.
+fn transitions(previous: &LocalNodeStatus, now: &LocalNodeStatus) -> Vec<(EventType, String, String)> {
+    let told = ["DatabaseReady", "WorkloadAvailable", "RouteReady", "AdminBootstrapped", "Reporting", "Ready", "DeletionBlocked"];
+    let changed = now.conditions.iter().filter(|condition| told.contains(&condition.type_.as_str())).filter(|condition| {
+        let before = conditions::find(&previous.conditions, &condition.type_);
+        before.is_none_or(|before| (&before.status, &before.reason) != (&condition.status, &condition.reason))
+    });
+    changed
+        .filter(|condition| condition.status != "Unknown")
+        .map(|condition| {
+            let normal = condition.status == "True" || condition.reason == "Deploying";
+            let kind = if normal { EventType::Normal } else { EventType::Warning };
+            (kind, condition.reason.clone(), condition.message.clone())
+        })
+        .collect()
+}
+
+async fn publish(context: &Context, node: &LocalNode, kind: EventType, reason: &str, note: &str) {
+    let note = note.chars().take(1000).collect();
+    let event =
+        Event { type_: kind, reason: reason.to_owned(), note: Some(note), action: "Reconcile".to_owned(), secondary: None };
+    if let Err(error) = context.recorder.publish(&event, &node.object_ref(&())).await {
+        tracing::warn!(node = node.name_any(), %error, "an event could not be published");
+    }
+}
+

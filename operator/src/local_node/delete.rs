@@ -1,0 +1,92 @@
+//! The end of a node: namespace, then database, then the finalizer. Needs a client.
+
+use fateh_crds::{LocalNode, NODE_LABEL, ReclaimPolicy, Slug, UID_ANNOTATION};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt};
+
+use super::observe;
+use crate::{
+    context::Context,
+    database::Mark,
+    failure::{Failure, kubernetes},
+    kubernetes::delete,
+};
+
+/// What a step of the deletion came to.
+pub enum Step {
+    /// Nothing of the node is left; the finalizer can go.
+    Done(String),
+    /// Something must end first: one word, and a sentence.
+    Waiting(&'static str, String),
+}
+
+/// Takes the next step. Each is idempotent: what is done already is passed over.
+///
+/// # Errors
+/// When a step fails; it is tried again.
+pub async fn step(context: &Context, node: &LocalNode) -> Result<Step, Failure> {
+    let Ok(slug) = Slug::parse(&node.name_any()) else {
+        return Ok(Step::Done("nothing was ever made under this name".to_owned()));
+    };
+    let uid = node.uid().unwrap_or_default();
+    if let Some(waiting) = delete_namespace(context, &slug, &uid).await? {
+        return Ok(waiting);
+    }
+    release_database(context, node, &slug, uid).await
+}
+
+async fn delete_namespace(context: &Context, slug: &Slug, uid: &str) -> Result<Option<Step>, Failure> {
+    let api = Api::<Namespace>::all(context.client.clone());
+    let name = slug.namespace();
+    let Some(namespace) = api.get_opt(&name).await.map_err(kubernetes("read the namespace"))? else { return Ok(None) };
+    let ours = namespace.labels().get(NODE_LABEL).map(String::as_str) == Some(slug.as_str())
+        && namespace.annotations().get(UID_ANNOTATION).map(String::as_str) == Some(uid);
+    if !ours {
+        return Ok(None);
+    }
+    if namespace.metadata.deletion_timestamp.is_none() {
+        delete(&api, "delete the namespace", &namespace).await?;
+    }
+    Ok(Some(Step::Waiting("NamespaceTerminating", waiting_for(&name, &namespace))))
+}
+
+/// Kubernetes' own words on what keeps the namespace, where it has any.
+fn waiting_for(name: &str, namespace: &Namespace) -> String {
+    let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let remaining: Vec<_> = conditions
+        .filter(|condition| condition.status == "True" && condition.type_.contains("Remaining"))
+        .filter_map(|condition| condition.message.clone())
+        .collect();
+    if remaining.is_empty() {
+        return format!("namespace {name} and all in it are being deleted");
+    }
+    format!("namespace {name} is being deleted: {}", remaining.join("; "))
+}
+
+async fn release_database(context: &Context, node: &LocalNode, slug: &Slug, uid: String) -> Result<Step, Failure> {
+    // The choice of a server is recorded before anything is made on it.
+    let Some(database) = node.status.as_ref().and_then(|status| status.database.as_ref()) else {
+        return Ok(Step::Done("no database had been made".to_owned()));
+    };
+    let servers = context.database_servers.state();
+    let Some(resource) = servers.into_iter().find(|server| server.name_any() == database.server) else {
+        let server = &database.server;
+        return Ok(Step::Waiting(
+            "DatabaseServerUnknown",
+            format!("database {} lies on DatabaseServer {server}, which does not exist; create it again", database.name),
+        ));
+    };
+    let server = observe::connect(context, resource).await?.server;
+    let mark = Mark { node: uid, cluster: context.cluster.clone() };
+    let done = match node.spec.database.reclaim_policy {
+        ReclaimPolicy::Retain => match server.retire_database(slug, &mark, context.clock.now()).await? {
+            Some(retired) => format!("the database is retained as {retired} on server {}", server.name),
+            None => "there was no database left to retain".to_owned(),
+        },
+        ReclaimPolicy::Delete => {
+            server.drop_database(slug, &mark).await?;
+            format!("the database is dropped from server {}", server.name)
+        }
+    };
+    Ok(Step::Done(done))
+}

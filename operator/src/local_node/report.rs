@@ -1,0 +1,396 @@
+//! Computes a LocalNode's status from what one pass found and did. Pure: needs no client.
+
+use fateh_common::money::format_minor_units;
+use fateh_crds::{
+    ContentStatus, DatabaseStatus, LocalNodeStatus, NodeReportStatus, Phase, RuntimeStatus, StatisticsStatus,
+};
+use jiff::Timestamp;
+
+use super::reporting::Reporting;
+use crate::{
+    conditions::{Fact, find, merge},
+    failure::{Disposition, Failure},
+};
+
+/// What one pass found and did; what is `None` was not reached.
+#[derive(Debug)]
+pub struct Pass {
+    /// Generation that was carried out.
+    pub generation: Option<i64>,
+    /// Where the node answers.
+    pub url: Option<String>,
+    /// The node's namespace.
+    pub namespace: Option<String>,
+    /// Image that the pods are to run.
+    pub image: Option<String>,
+    /// The node's database, once it is ready.
+    pub database: Option<DatabaseStatus>,
+    /// The first admin.
+    pub admin: Admin,
+    /// The pods.
+    pub workload: Option<Workload>,
+    /// Whether the route was applied.
+    pub routed: bool,
+    /// The node's report.
+    pub report: Option<NodeReportStatus>,
+    /// Whether it is recent.
+    pub reporting: Reporting,
+    /// The value of the `invite` annotation that was carried out now.
+    pub handled_invite: Option<String>,
+    /// Why the pass ended early.
+    pub failure: Option<Failure>,
+    /// How far a deletion has come: what is awaited, in one word and a sentence.
+    pub deletion: Option<(&'static str, String)>,
+}
+
+/// State of the first admin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// Not looked at in this pass.
+    Unknown,
+    /// The invitation waits in its Secret.
+    Invited {
+        /// End of its validity.
+        expires_at: Timestamp,
+    },
+    /// The invitation has expired unused.
+    Expired,
+    /// The invitation was accepted.
+    Active,
+}
+
+/// What the Deployment says of its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Pods wanted.
+    pub wanted: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Pods of the newest template.
+    pub updated: i32,
+    /// Pods that serve.
+    pub available: i32,
+    /// Whether Kubernetes has seen the newest spec.
+    pub current: bool,
+    /// Why it makes no progress.
+    pub trouble: Option<String>,
+}
+
+impl Pass {
+    /// A pass that has not begun to act.
+    #[must_use]
+    pub const fn begin(generation: Option<i64>, report: Option<NodeReportStatus>, reporting: Reporting) -> Self {
+        Self {
+            generation,
+            url: None,
+            namespace: None,
+            image: None,
+            database: None,
+            admin: Admin::Unknown,
+            workload: None,
+            routed: false,
+            report,
+            reporting,
+            handled_invite: None,
+            failure: None,
+            deletion: None,
+        }
+    }
+}
+
+impl Workload {
+    const fn is_rolled_out(&self) -> bool {
+        self.current && self.updated >= self.wanted && self.available >= self.wanted
+    }
+}
+
+/// The status that `pass` makes of the `previous` one.
+#[must_use]
+pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalNodeStatus {
+    let served_before = find(&previous.conditions, "Ready").is_some_and(|ready| {
+        ready.status == "True" || (ready.status == "False" && previous.phase == Phase::Degraded)
+    });
+    let ready = ready(pass, served_before);
+    let stalled = pass.failure.as_ref().is_some_and(|failure| failure.disposition() == Disposition::NeedsAPerson);
+    let done = ready.holds == Some(true);
+    let facts = vec![
+        match (stalled, done) {
+            (true, _) => Fact::fails("Reconciling", "Stalled", "waiting for a person"),
+            (_, true) => Fact::fails("Reconciling", "Done", "the node is as its spec says"),
+            _ => Fact::holds("Reconciling", ready.reason, ready.message.clone()),
+        },
+        if stalled {
+            Fact::holds("Stalled", ready.reason, ready.message.clone())
+        } else {
+            Fact::fails("Stalled", "Progressing", "no person needs to act")
+        },
+        database(pass),
+        workload(pass),
+        route(pass),
+        admin(pass, previous),
+        reporting(pass),
+    ];
+    let deletion = pass.deletion.as_ref().map(|(reason, message)| Fact::holds("DeletionBlocked", reason, message));
+    let facts = [ready].into_iter().chain(facts).chain(deletion).collect();
+    let conditions = merge(&previous.conditions, facts, pass.generation, now);
+    LocalNodeStatus {
+        observed_generation: pass.generation,
+        phase: phase(pass, done, stalled, served_before),
+        conditions,
+        url: pass.url.clone().or_else(|| previous.url.clone()),
+        namespace: pass.namespace.clone().or_else(|| previous.namespace.clone()),
+        database: database_status(pass.database.clone(), previous.database.as_ref()),
+        runtime: runtime(pass.image.clone(), pass.workload.as_ref(), pass.report.as_ref(), previous.runtime.as_ref()),
+        content: Some(content(pass.report.as_ref())),
+        statistics: statistics(pass.report.clone(), previous.statistics.clone()),
+        handled_invite: pass.handled_invite.clone().or_else(|| previous.handled_invite.clone()),
+    }
+}
+
+fn ready(pass: &Pass, served_before: bool) -> Fact {
+    if let Some((reason, message)) = &pass.deletion {
+        return Fact::fails("Ready", reason, format!("being deleted: {message}"));
+    }
+    if let Some(failure) = &pass.failure {
+        let (reason, message) = (failure.reason(), failure.to_string());
+        let certain = failure.disposition() == Disposition::NeedsAPerson || matches!(failure, Failure::DatabaseUnreachable { .. });
+        // A request that failed says nothing about a node that serves.
+        return if certain { Fact::fails("Ready", reason, message) } else { Fact::unknown("Ready", reason, message) };
+    }
+    match &pass.workload {
+        Some(workload) if workload.is_rolled_out() => {
+            Fact::holds("Ready", "Serving", format!("answers at {}", pass.url.as_deref().unwrap_or_default()))
+        }
+        Some(workload) if workload.available == 0 && served_before => {
+            Fact::fails("Ready", "PodsUnavailable", workload_message(workload))
+        }
+        Some(workload) => Fact::unknown("Ready", "Deploying", workload_message(workload)),
+        None => Fact::unknown("Ready", "Provisioning", "the node is being made"),
+    }
+}
+
+fn database(pass: &Pass) -> Fact {
+    match (&pass.database, &pass.failure) {
+        (Some(database), _) => {
+            Fact::holds("DatabaseReady", "Provisioned", format!("database {} on server {}", database.name, database.server))
+        }
+        (None, Some(failure)) => Fact::fails("DatabaseReady", failure.reason(), failure.to_string()),
+        (None, None) => Fact::unknown("DatabaseReady", "Provisioning", "the database is being made"),
+    }
+}
+
+fn workload(pass: &Pass) -> Fact {
+    match &pass.workload {
+        Some(workload) if workload.available > 0 => Fact::holds("WorkloadAvailable", "Available", workload_message(workload)),
+        Some(workload) => Fact::fails("WorkloadAvailable", "Deploying", workload_message(workload)),
+        None => Fact::unknown("WorkloadAvailable", "Waiting", "the pods were not reached in this pass"),
+    }
+}
+
+fn workload_message(workload: &Workload) -> String {
+    let Workload { wanted, available, updated, trouble, .. } = workload;
+    match trouble {
+        Some(trouble) => format!("{available} of {wanted} pods serve: {trouble}"),
+        None if updated < wanted => format!("{available} of {wanted} pods serve, {updated} are up to date"),
+        None => format!("{available} of {wanted} pods serve"),
+    }
+}
+
+fn route(pass: &Pass) -> Fact {
+    if pass.routed {
+        Fact::holds("RouteReady", "Applied", format!("Ingress for {}", pass.url.as_deref().unwrap_or_default()))
+    } else {
+        Fact::unknown("RouteReady", "Waiting", "the route was not reached in this pass")
+    }
+}
+
+fn admin(pass: &Pass, previous: &LocalNodeStatus) -> Fact {
+    const KIND: &str = "AdminBootstrapped";
+    match pass.admin {
+        Admin::Active => Fact::holds(KIND, "Active", "the first admin has signed up"),
+        Admin::Invited { expires_at } => {
+            Fact::holds(KIND, "Invited", format!("the invitation lies in the Secret node-invitation until {expires_at}"))
+        }
+        Admin::Expired => Fact::fails(
+            KIND,
+            "InvitationExpired",
+            "the invitation expired unused; the annotation fateh-platform.com/invite with any new value makes another",
+        ),
+        Admin::Unknown => match find(&previous.conditions, KIND) {
+            Some(before) if before.reason == "Active" => Fact::holds(KIND, "Active", "the first admin has signed up"),
+            _ => Fact::unknown(KIND, "Waiting", "the database was not reached in this pass"),
+        },
+    }
+}
+
+fn reporting(pass: &Pass) -> Fact {
+    match pass.reporting {
+        Reporting::Current => Fact::holds("Reporting", "Reporting", "the node reports on time"),
+        Reporting::Silent => Fact::fails("Reporting", "Silent", "three reports in a row are missing"),
+        Reporting::Unknown => Fact::unknown("Reporting", "Waiting", "no report has been seen yet"),
+    }
+}
+
+const fn phase(pass: &Pass, done: bool, stalled: bool, served_before: bool) -> Phase {
+    if pass.deletion.is_some() {
+        Phase::Deleting
+    } else if stalled {
+        Phase::Stalled
+    } else if done {
+        Phase::Ready
+    } else if served_before {
+        Phase::Degraded
+    } else {
+        Phase::Provisioning
+    }
+}
+
+/// A size that moved by less than 5 % is not worth a write.
+fn database_status(now: Option<DatabaseStatus>, before: Option<&DatabaseStatus>) -> Option<DatabaseStatus> {
+    let Some(mut now) = now else { return before.cloned() };
+    if let (Some(new), Some(old)) = (now.size_bytes, before.and_then(|before| before.size_bytes)) {
+        if (new - old).abs() * 20 < old {
+            now.size_bytes = Some(old);
+        }
+    }
+    Some(now)
+}
+
+fn runtime(
+    image: Option<String>,
+    workload: Option<&Workload>,
+    report: Option<&NodeReportStatus>,
+    before: Option<&RuntimeStatus>,
+) -> Option<RuntimeStatus> {
+    let (Some(image), Some(workload)) = (image, workload) else { return before.cloned() };
+    let version = report.map(|report| report.version.clone()).or_else(|| before.and_then(|before| before.version.clone()));
+    Some(RuntimeStatus { image, replicas: workload.wanted, ready_replicas: workload.ready, version })
+}
+
+fn content(report: Option<&NodeReportStatus>) -> ContentStatus {
+    // Rollouts are counted by their own controller; until a node holds distributed content there is none to want.
+    let customised = report.map_or(0, |report| i32::try_from(report.statistics.content.customised).unwrap_or(i32::MAX));
+    ContentStatus { customised, summary: "0/0".to_owned(), ..ContentStatus::default() }
+}
+
+/// Figures that did not change keep the time at which they last did.
+fn statistics(report: Option<NodeReportStatus>, before: Option<StatisticsStatus>) -> Option<StatisticsStatus> {
+    let Some(report) = report else { return before };
+    if before.as_ref().is_some_and(|before| before.figures == report.statistics) {
+        return before;
+    }
+    let summary: Vec<_> =
+        report.statistics.revenue.iter().map(|revenue| format_minor_units(revenue.gross, &revenue.currency)).collect();
+    Some(StatisticsStatus {
+        figures: report.statistics,
+        revenue_summary: (!summary.is_empty()).then(|| summary.join(", ")),
+        reported_at: Some(report.reported_at),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::conditions::is_true;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn serving() -> Pass {
+        Pass {
+            url: Some("https://riyadh.test".into()),
+            database: Some(DatabaseStatus { server: "default".into(), name: "node_riyadh".into(), ..DatabaseStatus::default() }),
+            admin: Admin::Invited { expires_at: at(9999) },
+            workload: Some(Workload { wanted: 1, ready: 1, updated: 1, available: 1, current: true, trouble: None }),
+            routed: true,
+            image: Some("image".into()),
+            ..Pass::begin(Some(1), None, Reporting::Unknown)
+        }
+    }
+
+    fn unreachable() -> Failure {
+        Failure::DatabaseUnreachable { server: "default".into(), source: sqlx::Error::PoolTimedOut }
+    }
+
+    fn ready_of(status: &LocalNodeStatus) -> (&str, &str, Phase) {
+        let ready = find(&status.conditions, "Ready").unwrap();
+        (&ready.status, &ready.reason, status.phase)
+    }
+
+    #[test]
+    fn a_node_converges_serves_degrades_and_recovers() {
+        let fresh = LocalNodeStatus::default();
+        let making = status(&fresh, &Pass { workload: None, routed: false, ..serving() }, at(1));
+        assert_eq!(ready_of(&making), ("Unknown", "Provisioning", Phase::Provisioning));
+        assert!(is_true(&making.conditions, "Reconciling"));
+
+        let serving_status = status(&making, &serving(), at(2));
+        assert_eq!(ready_of(&serving_status), ("True", "Serving", Phase::Ready));
+        assert!(!is_true(&serving_status.conditions, "Reconciling"));
+
+        let gone = Workload { available: 0, ready: 0, ..serving().workload.unwrap() };
+        let degraded = status(&serving_status, &Pass { workload: Some(gone), ..serving() }, at(3));
+        assert_eq!(ready_of(&degraded), ("False", "PodsUnavailable", Phase::Degraded));
+        assert!(is_true(&degraded.conditions, "Reconciling"));
+
+        let down = status(&degraded, &Pass { failure: Some(unreachable()), database: None, ..serving() }, at(4));
+        assert_eq!(ready_of(&down), ("False", "DatabaseUnreachable", Phase::Degraded));
+        assert_eq!(ready_of(&status(&down, &serving(), at(5))), ("True", "Serving", Phase::Ready));
+    }
+
+    #[test]
+    fn what_a_person_must_mend_is_stalled_and_not_reconciling() {
+        let failure = Failure::stalled("NamespaceTaken", "taken");
+        let stalled = status(&LocalNodeStatus::default(), &Pass { failure: Some(failure), ..Pass::begin(Some(1), None, Reporting::Unknown) }, at(1));
+        assert_eq!(ready_of(&stalled), ("False", "NamespaceTaken", Phase::Stalled));
+        assert!(is_true(&stalled.conditions, "Stalled"));
+    }
+
+    #[test]
+    fn the_same_pass_twice_makes_the_same_status() {
+        let once = status(&LocalNodeStatus::default(), &serving(), at(1));
+        assert_eq!(status(&once, &serving(), at(99)), once);
+    }
+
+    #[test]
+    fn figures_that_did_not_change_keep_their_time() {
+        let report = |users: i64, second: i64| -> NodeReportStatus {
+            serde_json::from_value(json!({
+                "reportedAt": at(second).to_string(), "version": "1", "adminState": "Active",
+                "statistics": {"users": {"total": users}, "revenue": [{"currency": "SAR", "gross": 125_000, "fee": 12_500, "net": 112_500, "refunds": 0}]},
+            }))
+            .unwrap()
+        };
+        let first = status(&LocalNodeStatus::default(), &Pass { report: Some(report(1, 10)), ..serving() }, at(11));
+        assert_eq!(first.statistics.as_ref().unwrap().revenue_summary.as_deref(), Some("1,250.00 SAR"));
+        let heartbeat = status(&first, &Pass { report: Some(report(1, 70)), ..serving() }, at(71));
+        assert_eq!(heartbeat, first);
+        let grown = status(&first, &Pass { report: Some(report(2, 80)), ..serving() }, at(81)).statistics.unwrap();
+        assert_eq!((grown.figures.users.total, grown.reported_at.unwrap().0), (2, at(80)));
+    }
+
+    proptest! {
+        /// Whatever a pass found: never both reconciling and stalled, and never ready while either.
+        #[test]
+        fn ready_reconciling_and_stalled_never_contradict_each_other(
+            available in 0..3_i32, updated in 0..3_i32, current: bool, reached: bool, failing in 0..3, before: bool,
+        ) {
+            let workload = Workload { wanted: 2, ready: available, updated, available, current, trouble: None };
+            let failure = match failing {
+                0 => None,
+                1 => Some(unreachable()),
+                _ => Some(Failure::stalled("HostTaken", "taken")),
+            };
+            let previous = if before { status(&LocalNodeStatus::default(), &serving(), at(1)) } else { LocalNodeStatus::default() };
+            let made = status(&previous, &Pass { workload: reached.then_some(workload), failure, ..serving() }, at(2));
+            let is = |kind| is_true(&made.conditions, kind);
+            prop_assert!(!(is("Reconciling") && is("Stalled")));
+            prop_assert!(!(is("Ready") && (is("Reconciling") || is("Stalled"))));
+            prop_assert!(is("Ready") || is("Reconciling") || is("Stalled"));
+        }
+    }
+}

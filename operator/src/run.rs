@@ -1,0 +1,120 @@
+//! Starts the operator: clients, caches, controllers and the management port; and ends it.
+
+use std::{sync::Arc, time::Instant};
+
+use fateh_common::{
+    clock::Clock,
+    lifecycle,
+    management::{self, Readiness},
+};
+use fateh_crds::{CHILD_NAME, DatabaseServer, NodeReport};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        events::{Recorder, Reporter},
+        reflector::{self, Store},
+        watcher,
+    },
+};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    backoff::Backoff, context::Context, database::Servers, database_server, kubernetes::FIELD_MANAGER, local_node,
+    metrics::Metrics, settings::Settings,
+};
+
+/// Why the operator could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No usable configuration or no answer from Kubernetes.
+    #[error("reach the Kubernetes API server")]
+    Kubernetes(#[from] kube::Error),
+    /// The management port could not be opened, or signals not be heard.
+    #[error("open the management port {0}")]
+    Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// Signals could not be heard.
+    #[error("listen for signals")]
+    Signals(#[source] std::io::Error),
+    /// A metric is named twice.
+    #[error("register the metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// Another part of the program has chosen a TLS provider first.
+    #[error("a TLS provider was installed before ours")]
+    TlsProvider,
+}
+
+/// Ready once both caches are filled.
+struct CachesFilled {
+    servers: Store<DatabaseServer>,
+    reports: Store<NodeReport>,
+}
+
+impl Readiness for CachesFilled {
+    async fn missing(&self) -> Vec<String> {
+        let filled = async {
+            self.servers.wait_until_ready().await.is_ok() && self.reports.wait_until_ready().await.is_ok()
+        };
+        match tokio::time::timeout(std::time::Duration::from_millis(100), filled).await {
+            Ok(true) => Vec::new(),
+            _ => vec!["waiting for the watches of DatabaseServers and NodeReports".to_owned()],
+        }
+    }
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| RunError::TlsProvider)?;
+    let stop = lifecycle::cancelled_by_signals().map_err(RunError::Signals)?;
+    let client = Client::try_default().await?;
+    let kube_system = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
+    let address = settings.management_address;
+    let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))?;
+
+    let (servers, servers_writer) = reflector::store();
+    let watched_servers = watcher(Api::<DatabaseServer>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .reflect(servers_writer)
+        .applied_objects();
+    let (reports, reports_writer) = reflector::store();
+    let named = watcher::Config::default().fields(&format!("metadata.name={CHILD_NAME}"));
+    let watched_reports = watcher(Api::<NodeReport>::all(client.clone()), named)
+        .default_backoff()
+        .modify(|report| report.managed_fields_mut().clear())
+        .reflect(reports_writer)
+        .touched_objects();
+
+    let metrics = Metrics::new()?;
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
+        client,
+        cluster: kube_system.uid().unwrap_or_default(),
+        clock: Clock::system(),
+        servers: Servers::default(),
+        database_servers: servers.clone(),
+        reports: reports.clone(),
+        reports_since: Instant::now(),
+        backoff: Backoff::default(),
+        metrics: metrics.clone(),
+        settings,
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
+
+    let readiness = CachesFilled { servers: servers.clone(), reports };
+    let router = management::router(metrics.registry, readiness, stop.clone());
+    let tasks = TaskTracker::new();
+    tasks.spawn(database_server::run(Arc::clone(&context), watched_servers, servers, stop.clone()));
+    tasks.spawn(local_node::run(context, watched_reports, stop.clone()));
+    tasks.close();
+    // The management port stays open while work drains, and says that the operator is not ready.
+    let serving = tokio::spawn(management::serve(listener, router, tokio_util::sync::CancellationToken::new()));
+    lifecycle::drain(&stop, tasks.wait()).await;
+    serving.abort();
+    tracing::info!("the operator has stopped");
+    Ok(())
+}

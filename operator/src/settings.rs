@@ -1,0 +1,82 @@
+//! What the operator is told at its start: flags, or the environment.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+use fateh_common::telemetry::LogFormat;
+
+/// Reconciles LocalNodes and DatabaseServers.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Settings {
+    /// How nodes are reached.
+    #[command(flatten)]
+    pub routing: RoutingSettings,
+    /// The pods of nodes.
+    #[command(flatten)]
+    pub runtime: RuntimeSettings,
+    /// What nodes may reach and be reached by.
+    #[command(flatten)]
+    pub network: NetworkSettings,
+    /// Namespace of the operator: the Secrets of DatabaseServers lie here.
+    #[arg(long, env = "FATEH_NAMESPACE", default_value = "fateh-system")]
+    pub namespace: String,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "FATEH_MANAGEMENT_ADDRESS", default_value = "0.0.0.0:8081")]
+    pub management_address: SocketAddr,
+    /// Reconciles of LocalNodes at once.
+    #[arg(long, env = "FATEH_CONCURRENCY", default_value_t = 16)]
+    pub concurrency: u16,
+    /// `json` or `text`.
+    #[arg(long, env = "FATEH_LOG_FORMAT", default_value = "json")]
+    pub log_format: LogFormat,
+}
+
+/// How nodes are reached.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RoutingSettings {
+    /// A node answers at `<slug>.<base domain>`.
+    #[arg(long, env = "FATEH_BASE_DOMAIN", default_value = "fateh-platform.com")]
+    pub base_domain: String,
+    /// Port at which users reach the ingress controller.
+    #[arg(long, env = "FATEH_PUBLIC_PORT", default_value_t = 443)]
+    pub public_port: u16,
+    /// Ingress class of nodes that name none; unset: the cluster's default.
+    #[arg(long, env = "FATEH_INGRESS_CLASS")]
+    pub ingress_class: Option<String>,
+}
+
+/// The pods of nodes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RuntimeSettings {
+    /// Image of the node runtime, for nodes that name none.
+    #[arg(long, env = "FATEH_NODE_IMAGE")]
+    pub node_image: String,
+    /// How pods get it: Always, IfNotPresent or Never.
+    #[arg(long, env = "FATEH_NODE_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
+    pub node_image_pull_policy: String,
+    /// Seconds between two reports of a node.
+    #[arg(long, env = "FATEH_REPORT_INTERVAL", default_value = "60", value_parser = seconds)]
+    pub report_interval: Duration,
+}
+
+/// What nodes may reach and be reached by: the ground of their NetworkPolicies.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NetworkSettings {
+    /// Address ranges of the API server, comma-separated.
+    #[arg(long, env = "FATEH_API_SERVER_CIDRS", value_delimiter = ',')]
+    pub api_server_cidrs: Vec<String>,
+    /// Namespace of the ingress controller's pods.
+    #[arg(long, env = "FATEH_INGRESS_NAMESPACE")]
+    pub ingress_namespace: Option<String>,
+    /// Address ranges of an ingress controller outside the cluster, comma-separated.
+    #[arg(long, env = "FATEH_INGRESS_CIDRS", value_delimiter = ',')]
+    pub ingress_cidrs: Vec<String>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected seconds, from 1 to 3600".to_owned()),
+    }
+}
