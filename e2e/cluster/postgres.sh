@@ -40,5 +40,5 @@ SQL
   kubectl create secret generic postgres-admin -n fateh-system \
     --from-literal=username=fateh_operator --from-file=password=/dev/stdin <<< "$password" >/dev/null
 fi
-kubectl create configmap postgres-ca -n fateh-system --from-file=ca.crt="$pki/local.crt" --dry-run=client -o yaml \
+kubectl create secret generic postgres-ca -n fateh-system --from-file=ca.crt="$pki/local.crt" --dry-run=client -o yaml \
   | kubectl apply -f - >/dev/null

@@ -73,3 +73,11 @@ GRANT SELECT, UPDATE (accepted_at, accepted_by) ON local_node.first_admin_invita
 
 -- The runtime checks that the schema is the one it was built for.
 GRANT SELECT ON local_node._sqlx_migrations TO fateh_runtime;
+
+-- Of several replicas, the one that moves this row forward reports for the interval.
+CREATE TABLE local_node.report_turn (
+    singleton boolean PRIMARY KEY CHECK (singleton),
+    taken_at  timestamptz NOT NULL
+);
+INSERT INTO local_node.report_turn VALUES (true, 'epoch');
+GRANT SELECT, UPDATE (taken_at) ON local_node.report_turn TO fateh_runtime;

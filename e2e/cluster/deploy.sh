@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Builds the project's images, loads them into the local cluster and installs both charts.
+source "$(dirname "$0")/lib.sh"
+running kube-apiserver || fail "the local cluster is not up; run make cluster first"
+helm() { KUBECONFIG="$dev/kubeconfig" "$bin/helm" "$@"; }
+
+echo "platform:"
+target=x86_64-unknown-linux-gnu
+step "build the programs"
+# Static, so that an image holds one file and nothing else.
+(cd "$root" && RUSTFLAGS="-C target-feature=+crt-static" \
+  cargo build --quiet --locked --profile image --target "$target" -p fateh-operator -p fateh-node-runtime)
+
+step "load the images"
+programs=${CARGO_TARGET_DIR:-$root/target}/$target/image
+operator=$("$here/image.sh" fateh-platform.com/fateh-operator "$programs/fateh-operator")
+runtime=$("$here/image.sh" fateh-platform.com/node-runtime "$programs/node-runtime")
+
+step "install the charts"
+helm upgrade --install fateh-crds "$root/charts/fateh-crds" >/dev/null
+kubectl wait --for=condition=Established --timeout=30s crd/localnodes.fateh-platform.com \
+  crd/databaseservers.fateh-platform.com crd/nodereports.fateh-platform.com crd/nodecontents.fateh-platform.com >/dev/null
+helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system \
+  --set operator.image="$operator" --set node.image="$runtime" --set node.reportInterval=5 \
+  --set baseDomain="$base_domain" --set publicPort=8443 --set ingress.className=traefik \
+  --set "ingress.cidrs={$node_ip/32}" --set "apiServerCIDRs={$node_ip/32,${service_cidr%.*}.1/32}" \
+  --set databaseServer.host="$node_ip" --set "databaseServer.cidrs={$node_ip/32}" \
+  --set databaseServer.tls.mode=VerifyFull --set databaseServer.tls.caSecret=postgres-ca >/dev/null
+
+step "operator and database server"
+kubectl rollout status deployment/fateh-operator --namespace fateh-system --timeout=120s >/dev/null \
+  || { kubectl -n fateh-system logs deployment/fateh-operator --tail=20; fail "the operator did not come up"; }
+kubectl wait --for=condition=Ready --timeout=60s databaseserver/default >/dev/null
+finish

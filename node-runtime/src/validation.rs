@@ -1,0 +1,101 @@
+//! What users may send: checked and normalised here, before anything else sees it. Pure.
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::error::ApiError;
+
+/// Collects what is wrong with a request, so that one answer names every field.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<(&'static str, &'static str)>);
+
+impl Problems {
+    /// Notes a field unless `accepted`; `key` names the message that says what would be.
+    pub fn unless(&mut self, accepted: bool, field: &'static str, key: &'static str) {
+        if !accepted {
+            self.0.push((field, key));
+        }
+    }
+
+    /// Refuses the request if anything was noted.
+    ///
+    /// # Errors
+    /// With every field noted.
+    pub fn refuse(self) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }
+    }
+}
+
+/// One spelling for comparing: compatibility forms folded, lower case.
+#[must_use]
+pub fn key(text: &str) -> String {
+    text.trim().nfkc().flat_map(char::to_lowercase).nfkc().collect()
+}
+
+/// 3 to 64 letters and digits of any script, `.`, `_` and `-`.
+#[must_use]
+pub fn is_username(text: &str) -> bool {
+    let length = text.chars().count();
+    // No '@': what is typed at sign-in is an e-mail or a user name, never both.
+    (3..=64).contains(&length) && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '\u{64b}'..='\u{652}'))
+}
+
+/// One '@', a domain with a dot, no spaces or control characters, at most 254 bytes.
+#[must_use]
+pub fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    text.len() <= 254
+        && (1..=64).contains(&local.len())
+        && local.chars().all(|c| c.is_ascii_alphanumeric() || ".!#$%&*+/=?^_{|}~-'`".contains(c))
+        && domain.contains('.')
+        && domain.split('.').all(label)
+}
+
+/// At least 12 characters, and no more than is worth hashing.
+#[must_use]
+pub fn is_password(text: &str) -> bool {
+    (12..=256).contains(&text.chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_are_checked_by_their_shape() {
+        for good in ["sara", "سارة", "a.b-c_1", "Ångström"] {
+            assert!(is_username(good), "{good}");
+        }
+        for bad in ["ab", "a b c", "a@b.c", "semi;colon", "quote'", "new\nline", "\u{202e}abc", &"a".repeat(65)] {
+            assert!(!is_username(bad), "{bad:?}");
+        }
+        for good in ["a@b.co", "first.last+tag@mail.example.com"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in ["a", "a@b", "@b.co", "a@.co", "a@b..co", "a b@c.co", "a@b.co\n", "a@-b.co", &format!("{}@b.co", "a".repeat(65))] {
+            assert!(!is_email(bad), "{bad:?}");
+        }
+        assert!(!is_password("elevenchars") && is_password("twelve chars"));
+    }
+
+    #[test]
+    fn spellings_of_one_name_share_a_key() {
+        assert_eq!(key("ＳＡＲＡ"), key("sara"));
+        assert_eq!(key(" Admin@Example.COM "), "admin@example.com");
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_its_own_key(text in "\\PC{0,40}") {
+            prop_assert_eq!(key(&key(&text)), key(&text));
+        }
+    }
+}
