@@ -1,7 +1,10 @@
 //! Access tokens: Ed25519 JWTs (RFC 9068), their keys and the JWKS that publishes them.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ed25519_dalek::{SigningKey as Ed25519Key, pkcs8::{DecodePrivateKey, EncodePrivateKey}};
+use ed25519_dalek::{
+    SigningKey as Ed25519Key,
+    pkcs8::{DecodePrivateKey, EncodePrivateKey},
+};
 use jiff::Timestamp;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
@@ -245,6 +248,9 @@ mod tests {
 
     #[test]
     fn a_key_of_another_kind_is_refused() {
-        assert!(matches!(SigningKey::from_pem("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), Err(KeyError::Malformed)));
+        assert!(matches!(
+            SigningKey::from_pem("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+            Err(KeyError::Malformed)
+        ));
     }
 }

@@ -22,7 +22,12 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "DATABASES", type_ = "integer", json_path = ".status.databases"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "HOST", type_ = "string", json_path = ".spec.host", priority = 1),
-    printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.conditions[?(@.type=='Reachable')].message", priority = 1)
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Reachable')].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseServerSpec {

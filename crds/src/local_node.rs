@@ -31,7 +31,12 @@ use crate::Statistics;
     printcolumn(name = "REGION", type_ = "string", json_path = ".spec.region", priority = 1),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", priority = 1),
     printcolumn(name = "REVENUE", type_ = "string", json_path = ".status.statistics.revenueSummary", priority = 1),
-    printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LocalNodeSpec {

@@ -4,11 +4,57 @@ use std::fmt;
 
 /// Slugs that could be taken for a part of the platform itself.
 pub const RESERVED_SLUGS: &[&str] = &[
-    "about", "account", "accounts", "admin", "api", "app", "assets", "auth", "billing", "blog", "cdn", "console",
-    "dashboard", "dev", "docs", "download", "fateh", "files", "ftp", "git", "grafana", "help", "hub", "imap", "internal",
-    "login", "mail", "media", "metrics", "monitoring", "node", "ns1", "ns2", "oauth", "pop", "prometheus", "registry",
-    "root", "search", "secure", "security", "smtp", "sso", "staging", "static", "status", "store", "support", "system",
-    "test", "www",
+    "about",
+    "account",
+    "accounts",
+    "admin",
+    "api",
+    "app",
+    "assets",
+    "auth",
+    "billing",
+    "blog",
+    "cdn",
+    "console",
+    "dashboard",
+    "dev",
+    "docs",
+    "download",
+    "fateh",
+    "files",
+    "ftp",
+    "git",
+    "grafana",
+    "help",
+    "hub",
+    "imap",
+    "internal",
+    "login",
+    "mail",
+    "media",
+    "metrics",
+    "monitoring",
+    "node",
+    "ns1",
+    "ns2",
+    "oauth",
+    "pop",
+    "prometheus",
+    "registry",
+    "root",
+    "search",
+    "secure",
+    "security",
+    "smtp",
+    "sso",
+    "staging",
+    "static",
+    "status",
+    "store",
+    "support",
+    "system",
+    "test",
+    "www",
 ];
 
 /// The shape of a slug, as a regular expression that Rust, CEL and JSON schema agree on.
@@ -109,7 +155,8 @@ mod tests {
         for good in ["riyadh", "abc", "a-b", "a1b2", &"a".repeat(40), "new-york-2"] {
             assert!(Slug::parse(good).is_ok(), "{good} should be accepted");
         }
-        for bad in ["", "ab", "Riyadh", "1abc", "-abc", "abc-", "a_b", "a.b", "رياض", "a b", &"a".repeat(41), "abc\n"] {
+        for bad in ["", "ab", "Riyadh", "1abc", "-abc", "abc-", "a_b", "a.b", "رياض", "a b", &"a".repeat(41), "abc\n"]
+        {
             assert_eq!(Slug::parse(bad), Err(SlugError::Malformed), "{bad:?} should be refused");
         }
     }

@@ -16,18 +16,22 @@ declare -A package=(
 
 for tool in "$@"; do
   module=$here/tools/$tool
-  key=$( (find "$module" -type f | sort | xargs cat; go env GOVERSION) | sha256sum | cut -c1-16)
+  case $tool in
+    kubernetes)
+      version=k8s.io/component-base/version
+      flags="-X $version.gitVersion=$kubernetes_version -X $version.gitMajor=1 -X $version.gitMinor=36 -X $version.gitTreeState=clean" ;;
+    helm)
+      version=helm.sh/helm/v3/pkg/chartutil
+      flags="-X $version.k8sVersionMajor=1 -X $version.k8sVersionMinor=36" ;;
+    *) flags= ;;
+  esac
+  key=$( (find "$module" -type f | sort | xargs cat; go env GOVERSION; echo "$flags") | sha256sum | cut -c1-16)
   out=$cache/tools/$tool-$key
   if [ ! -x "$out" ]; then
     started=$SECONDS
     echo "building $tool (once; kept in the cache)" >&2
-    flags="-s -w"
-    if [ "$tool" = kubernetes ]; then
-      v=k8s.io/component-base/version
-      flags="$flags -X $v.gitVersion=$kubernetes_version -X $v.gitMajor=1 -X $v.gitMinor=36 -X $v.gitTreeState=clean"
-    fi
     mkdir -p "$cache/tools"
-    (cd "$module" && CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags "$flags" -o "$out.building" "${package[$tool]}")
+    (cd "$module" && CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags "-s -w $flags" -o "$out.building" "${package[$tool]}")
     mv "$out.building" "$out"
     echo "built $tool in $((SECONDS - started)) s" >&2
   fi

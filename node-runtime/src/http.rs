@@ -36,7 +36,12 @@ impl Speaks {
     ///
     /// # Errors
     /// The error of `result`, together with the language.
-    pub fn answer<T: Serialize>(&self, status: StatusCode, key: &str, result: Result<T, ApiError>) -> Result<Response, Failed> {
+    pub fn answer<T: Serialize>(
+        &self,
+        status: StatusCode,
+        key: &str,
+        result: Result<T, ApiError>,
+    ) -> Result<Response, Failed> {
         let data = result.map_err(|error| Failed(error, self.0))?;
         Ok((status, Json(Envelope::success(data, messages::text(self.0, key)))).into_response())
     }

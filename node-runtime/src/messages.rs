@@ -36,8 +36,12 @@ mod tests {
     use super::*;
 
     fn keys(source: &str) -> Vec<&str> {
-        let mut keys: Vec<_> =
-            source.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = ")).map(|(key, _)| key).collect();
+        let mut keys: Vec<_> = source
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(key, _)| key)
+            .collect();
         keys.sort_unstable();
         keys
     }

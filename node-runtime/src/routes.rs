@@ -14,7 +14,9 @@ use axum::{
     middleware,
     response::Response,
 };
-use tower::{BoxError, ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, timeout::TimeoutLayer};
+use tower::{
+    BoxError, ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, timeout::TimeoutLayer,
+};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
@@ -45,7 +47,10 @@ pub fn router(state: AppState, metrics: Metrics) -> Router {
         )
         // Answers are for the one who asked; a route that can be cached says so itself.
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
         .layer(middleware::from_fn_with_state(metrics, metrics::count))
         .with_state(state)
 }

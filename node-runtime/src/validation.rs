@@ -36,7 +36,8 @@ pub fn key(text: &str) -> String {
 pub fn is_username(text: &str) -> bool {
     let length = text.chars().count();
     // No '@': what is typed at sign-in is an e-mail or a user name, never both.
-    (3..=64).contains(&length) && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '\u{64b}'..='\u{652}'))
+    (3..=64).contains(&length)
+        && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '\u{64b}'..='\u{652}'))
 }
 
 /// One '@', a domain with a dot, no spaces or control characters, at most 254 bytes.
@@ -80,7 +81,17 @@ mod tests {
         for good in ["a@b.co", "first.last+tag@mail.example.com"] {
             assert!(is_email(good), "{good}");
         }
-        for bad in ["a", "a@b", "@b.co", "a@.co", "a@b..co", "a b@c.co", "a@b.co\n", "a@-b.co", &format!("{}@b.co", "a".repeat(65))] {
+        for bad in [
+            "a",
+            "a@b",
+            "@b.co",
+            "a@.co",
+            "a@b..co",
+            "a b@c.co",
+            "a@b.co\n",
+            "a@-b.co",
+            &format!("{}@b.co", "a".repeat(65)),
+        ] {
             assert!(!is_email(bad), "{bad:?}");
         }
         assert!(!is_password("elevenchars") && is_password("twelve chars"));

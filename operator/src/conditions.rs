@@ -56,7 +56,8 @@ pub fn merge(previous: &[Condition], facts: Vec<Fact>, generation: Option<i64>, 
                 reason: fact.reason.to_owned(),
                 message: truncate(fact.message),
                 observed_generation: generation,
-                last_transition_time: unchanged.map_or(Time(whole_seconds(now)), |before| before.last_transition_time.clone()),
+                last_transition_time: unchanged
+                    .map_or(Time(whole_seconds(now)), |before| before.last_transition_time.clone()),
             }
         })
         .collect()

@@ -1,6 +1,9 @@
 //! The controller of DatabaseServers: asks each server about itself at intervals, and writes what changed.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fateh_crds::{DatabaseServer, DatabaseServerStatus};
 use futures::{Stream, StreamExt, future};
@@ -119,7 +122,11 @@ fn hardened(facts: &ServerFacts) -> Fact {
     if facts.hardened {
         Fact::holds("Hardened", "RolesConfined", "the operator's role cannot raise itself")
     } else {
-        Fact::fails("Hardened", "CreateRoleIsSuperuser", "before PostgreSQL 16 CREATEROLE amounts to superuser; upgrade the server")
+        Fact::fails(
+            "Hardened",
+            "CreateRoleIsSuperuser",
+            "before PostgreSQL 16 CREATEROLE amounts to superuser; upgrade the server",
+        )
     }
 }
 
@@ -165,10 +172,15 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_with_its_weaknesses() {
-        let made = status(&DatabaseServerStatus::default(), Some(1), &Ok(facts(false, &["postgres", "template1"])), now());
+        let made =
+            status(&DatabaseServerStatus::default(), Some(1), &Ok(facts(false, &["postgres", "template1"])), now());
         assert!(is_true(&made.conditions, "Reachable") && !is_true(&made.conditions, "Hardened"));
         let isolated = find(&made.conditions, "Isolated").unwrap();
-        assert!(isolated.message.contains("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC"), "{}", isolated.message);
+        assert!(
+            isolated.message.contains("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC"),
+            "{}",
+            isolated.message
+        );
     }
 
     #[test]

@@ -54,9 +54,8 @@ struct CachesFilled {
 
 impl Readiness for CachesFilled {
     async fn missing(&self) -> Vec<String> {
-        let filled = async {
-            self.servers.wait_until_ready().await.is_ok() && self.reports.wait_until_ready().await.is_ok()
-        };
+        let filled =
+            async { self.servers.wait_until_ready().await.is_ok() && self.reports.wait_until_ready().await.is_ok() };
         match tokio::time::timeout(std::time::Duration::from_millis(100), filled).await {
             Ok(true) => Vec::new(),
             _ => vec!["waiting for the watches of DatabaseServers and NodeReports".to_owned()],

@@ -21,7 +21,9 @@ const SUSPENDED: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "account-su
 const INVITATION_INVALID: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "invitation-invalid");
 
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/api/local/auth/login", post(login)).route("/api/local/auth/invitation", post(accept_invitation))
+    Router::new()
+        .route("/api/local/auth/login", post(login))
+        .route("/api/local/auth/invitation", post(accept_invitation))
 }
 
 #[derive(Deserialize)]
@@ -92,7 +94,8 @@ async fn become_admin(state: &AppState, acceptance: Acceptance) -> Result<Sessio
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
     let email = invitations::claim(&mut transaction, &token_hash, now).await?.ok_or(INVITATION_INVALID)?;
-    let new = NewUser { username: &acceptance.username, email: &email, password_hash: &password_hash, role: Role::Admin };
+    let new =
+        NewUser { username: &acceptance.username, email: &email, password_hash: &password_hash, role: Role::Admin };
     let user = users::insert(&mut transaction, &new, now).await?;
     users::signed_in(&mut transaction, user.id, now).await?;
     invitations::accept(&mut transaction, user.id, now).await?;

@@ -31,11 +31,13 @@ pub async fn claim(
 /// # Errors
 /// When the statement fails.
 pub async fn accept(connection: &mut PgConnection, user: Uuid, now: Timestamp) -> Result<(), sqlx::Error> {
-    let accepted = sqlx::query("UPDATE local_node.first_admin_invitation SET accepted_at = $1, accepted_by = $2 WHERE accepted_at IS NULL")
-        .bind(to_sql(now))
-        .bind(user)
-        .execute(connection)
-        .await?;
+    let accepted = sqlx::query(
+        "UPDATE local_node.first_admin_invitation SET accepted_at = $1, accepted_by = $2 WHERE accepted_at IS NULL",
+    )
+    .bind(to_sql(now))
+    .bind(user)
+    .execute(connection)
+    .await?;
     if accepted.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 

@@ -12,7 +12,11 @@ const ACTIVE_DAYS: i64 = 30;
 ///
 /// # Errors
 /// When the statement fails.
-pub async fn take_turn(connection: &mut PgConnection, now: Timestamp, earliest: Timestamp) -> Result<bool, sqlx::Error> {
+pub async fn take_turn(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    earliest: Timestamp,
+) -> Result<bool, sqlx::Error> {
     let taken = sqlx::query("UPDATE local_node.report_turn SET taken_at = $1 WHERE taken_at <= $2")
         .bind(to_sql(now))
         .bind(to_sql(earliest))

@@ -38,10 +38,11 @@ impl Server {
     /// When the server cannot be reached or a migration fails.
     pub async fn node_session(&self, name: &str) -> Result<NodeSession<'_>, Failure> {
         let mut connection = self.session(name).await?;
-        let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM local_node._sqlx_migrations WHERE success")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(self.failed("read the schema's version"))?;
+        let version: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM local_node._sqlx_migrations WHERE success")
+                .fetch_one(&mut connection)
+                .await
+                .map_err(self.failed("read the schema's version"))?;
         if version < Some(schema_version()) {
             self.migrate(&mut connection).await?;
         }

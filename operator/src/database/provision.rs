@@ -159,7 +159,8 @@ impl Server {
     async fn create_database(&self, name: &str) -> Result<(), Failure> {
         let template = self.ensure_template().await?;
         let _turn = self.creates.acquire().await;
-        let text = format!("CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false", identifier(name), identifier(&template));
+        let text =
+            format!("CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false", identifier(name), identifier(&template));
         match sqlx::query(statement(text)).execute(&self.pool).await {
             // A run before this one is making it: what follows finds it, or fails and looks again.
             Err(error) if looks_again(&error) => Ok(()),
@@ -202,7 +203,9 @@ fn looks_again(error: &sqlx::Error) -> bool {
 fn taken(what: &str, name: &str, server: &str) -> Failure {
     Failure::stalled(
         "DatabaseTaken",
-        format!("{what} {name} on server {server} exists and does not bear this node's mark; nothing was touched: rename or drop it, or choose another name for the node"),
+        format!(
+            "{what} {name} on server {server} exists and does not bear this node's mark; nothing was touched: rename or drop it, or choose another name for the node"
+        ),
     )
 }
 

@@ -85,7 +85,9 @@ impl Server {
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
         execute(&mut transaction, format!("ALTER ROLE {quoted} NOLOGIN")).await.map_err(&failed)?;
         if revoke {
-            execute(&mut transaction, format!("REVOKE ALL ON DATABASE {quoted} FROM {quoted}")).await.map_err(&failed)?;
+            execute(&mut transaction, format!("REVOKE ALL ON DATABASE {quoted} FROM {quoted}"))
+                .await
+                .map_err(&failed)?;
         }
         transaction.commit().await.map_err(&failed)?;
         sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1")

@@ -64,7 +64,10 @@ impl Server {
         let failed = self.failed("build the template");
         let role_exists = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
         if !sqlx::query_scalar(role_exists).bind(RUNTIME_ROLE).fetch_one(&mut *admin).await.map_err(&failed)? {
-            sqlx::query(statement(format!("CREATE ROLE {role} NOLOGIN"))).execute(&mut *admin).await.map_err(&failed)?;
+            sqlx::query(statement(format!("CREATE ROLE {role} NOLOGIN")))
+                .execute(&mut *admin)
+                .await
+                .map_err(&failed)?;
         }
         for text in [
             format!("DROP DATABASE IF EXISTS {quoted} WITH (FORCE)"),
@@ -82,7 +85,10 @@ impl Server {
         let mut placed = admin.begin().await.map_err(&failed)?;
         for text in [
             format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC"),
-            format!("COMMENT ON DATABASE {quoted} IS {}", literal(&format!("fateh-platform.com/template={}", schema_version()))),
+            format!(
+                "COMMENT ON DATABASE {quoted} IS {}",
+                literal(&format!("fateh-platform.com/template={}", schema_version()))
+            ),
             format!("ALTER DATABASE {quoted} RENAME TO {quoted_name}"),
             format!("ALTER DATABASE {quoted_name} IS_TEMPLATE true"),
             format!("ALTER DATABASE {quoted_name} CONNECTION LIMIT 0"),

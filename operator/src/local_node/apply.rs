@@ -14,7 +14,10 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt, api::PostParams};
 
 use super::{
-    build::{self, Children, DATABASE_SECRET, build_database_secret, build_invitation_secret, build_namespace, build_signing_key_secret},
+    build::{
+        self, Children, DATABASE_SECRET, build_database_secret, build_invitation_secret, build_namespace,
+        build_signing_key_secret,
+    },
     invitation::{self, Held, Plan, VALIDITY, random_text},
     observe::{self, Placement, Secrets},
     report::{Admin, Pass},
@@ -90,7 +93,9 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
     if !is_ours(&found, node) {
         return Err(Failure::stalled(
             "NamespaceTaken",
-            format!("namespace {name} exists and was not made for this LocalNode; nothing was touched: delete it, or choose another name for the node"),
+            format!(
+                "namespace {name} exists and was not made for this LocalNode; nothing was touched: delete it, or choose another name for the node"
+            ),
         ));
     }
     if found.metadata.deletion_timestamp.is_some() {
@@ -201,7 +206,8 @@ fn is_settled(resource: &LocalNode, node: &ValidNode) -> bool {
     let Some(status) = &resource.status else { return false };
     let at_generation = conditions::find(&status.conditions, "DatabaseReady")
         .is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(node.generation));
-    let active = conditions::find(&status.conditions, "AdminBootstrapped").is_some_and(|admin| admin.reason == "Active");
+    let active =
+        conditions::find(&status.conditions, "AdminBootstrapped").is_some_and(|admin| admin.reason == "Active");
     let version = status.database.as_ref().and_then(|database| database.schema_version);
     at_generation && active && version == Some(schema_version())
 }
@@ -255,4 +261,3 @@ impl super::report::Workload {
         }
     }
 }
-

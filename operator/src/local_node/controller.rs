@@ -22,10 +22,10 @@ use kube::{
     Api, Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller, Predicate, WatchStreamExt,
         controller::{Action, Config},
         events::{Event, EventType},
-        Predicate, predicates,
+        predicates,
         reflector::ObjectRef,
         watcher,
     },
@@ -83,7 +83,9 @@ pub async fn run(
         .default_backoff()
         .applied_objects()
         .predicate_filter(server_state, kube::runtime::PredicateConfig::default());
-    let on_server = move |_: DatabaseServer| all_nodes.state().iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>();
+    let on_server = move |_: DatabaseServer| {
+        all_nodes.state().iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>()
+    };
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let api = &client;
     let controller = Controller::for_stream(changed_nodes, reader)
@@ -104,10 +106,7 @@ pub async fn run(
         .watches_stream(children::<Secret>(api, named(INVITATION_SECRET)), by_label)
         .reconcile_on(reporting::changes(Arc::clone(&context)))
         .graceful_shutdown_on(stop.cancelled_owned());
-    controller
-        .run(reconcile, error_policy, context)
-        .for_each(|_| future::ready(()))
-        .await;
+    controller.run(reconcile, error_policy, context).for_each(|_| future::ready(())).await;
 }
 
 /// Changes to one kind of child, as metadata only.
@@ -262,7 +261,12 @@ async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode, finaliz
 }
 
 /// Records the server in status before anything is made on it, so that a deletion knows where to look.
-async fn record_placement(context: &Context, resource: &LocalNode, node: &ValidNode, server: &str) -> Result<(), Failure> {
+async fn record_placement(
+    context: &Context,
+    resource: &LocalNode,
+    node: &ValidNode,
+    server: &str,
+) -> Result<(), Failure> {
     let status = resource.status.clone().unwrap_or_default();
     if status.database.is_some() {
         return Ok(());
@@ -301,11 +305,20 @@ async fn send_status(context: &Context, node: &LocalNode, status: &LocalNodeStat
 
 /// The events that tell what changed: a condition's status or its reason.
 fn transitions(previous: &LocalNodeStatus, now: &LocalNodeStatus) -> Vec<(EventType, String, String)> {
-    let told = ["DatabaseReady", "WorkloadAvailable", "RouteReady", "AdminBootstrapped", "Reporting", "Ready", "DeletionBlocked"];
-    let changed = now.conditions.iter().filter(|condition| told.contains(&condition.type_.as_str())).filter(|condition| {
-        let before = conditions::find(&previous.conditions, &condition.type_);
-        before.is_none_or(|before| (&before.status, &before.reason) != (&condition.status, &condition.reason))
-    });
+    let told = [
+        "DatabaseReady",
+        "WorkloadAvailable",
+        "RouteReady",
+        "AdminBootstrapped",
+        "Reporting",
+        "Ready",
+        "DeletionBlocked",
+    ];
+    let changed =
+        now.conditions.iter().filter(|condition| told.contains(&condition.type_.as_str())).filter(|condition| {
+            let before = conditions::find(&previous.conditions, &condition.type_);
+            before.is_none_or(|before| (&before.status, &before.reason) != (&condition.status, &condition.reason))
+        });
     changed
         .filter(|condition| condition.status != "Unknown")
         .map(|condition| {
@@ -318,10 +331,14 @@ fn transitions(previous: &LocalNodeStatus, now: &LocalNodeStatus) -> Vec<(EventT
 
 async fn publish(context: &Context, node: &LocalNode, kind: EventType, reason: &str, note: &str) {
     let note = note.chars().take(1000).collect();
-    let event =
-        Event { type_: kind, reason: reason.to_owned(), note: Some(note), action: "Reconcile".to_owned(), secondary: None };
+    let event = Event {
+        type_: kind,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
     if let Err(error) = context.recorder.publish(&event, &node.object_ref(&())).await {
         tracing::warn!(node = node.name_any(), %error, "an event could not be published");
     }
 }
-

@@ -73,7 +73,10 @@ async fn release_database(context: &Context, node: &LocalNode, slug: &Slug, uid:
         let server = &database.server;
         return Ok(Step::Waiting(
             "DatabaseServerUnknown",
-            format!("database {} lies on DatabaseServer {server}, which does not exist; create it again", database.name),
+            format!(
+                "database {} lies on DatabaseServer {server}, which does not exist; create it again",
+                database.name
+            ),
         ));
     };
     let server = observe::connect(context, resource).await?.server;

@@ -65,7 +65,9 @@ struct OwnSecret {
 impl OwnSecret {
     fn text(&self, key: &str) -> Result<String, Failure> {
         let found = self.secret.as_ref().and_then(|secret| text(secret, key));
-        found.ok_or_else(|| Failure::stalled("DatabaseSecretMissing", format!("{} with the key {key}", self.description)))
+        found.ok_or_else(|| {
+            Failure::stalled("DatabaseSecretMissing", format!("{} with the key {key}", self.description))
+        })
     }
 }
 
@@ -83,7 +85,11 @@ async fn own_secret(context: &Context, server: &DatabaseServer, name: &str) -> R
 /// When the API server refuses; a missing Secret is no error.
 pub async fn secrets(context: &Context, node: &ValidNode) -> Result<Secrets, Failure> {
     let api = Api::<Secret>::namespaced(context.client.clone(), &node.slug.namespace());
-    let reads = futures::try_join!(api.get_opt(DATABASE_SECRET), api.get_opt(SIGNING_KEY_SECRET), api.get_opt(INVITATION_SECRET));
+    let reads = futures::try_join!(
+        api.get_opt(DATABASE_SECRET),
+        api.get_opt(SIGNING_KEY_SECRET),
+        api.get_opt(INVITATION_SECRET)
+    );
     let (database, signing_key, invitation) = reads.map_err(kubernetes("read the node's Secrets"))?;
     Ok(Secrets {
         password: database.and_then(|secret| text(&secret, "password")),

@@ -26,7 +26,12 @@ pub fn place(node: &LocalNode, servers: &[Arc<DatabaseServer>]) -> Result<Arc<Da
     fitting.sort_by_key(|server| (server.spec.regions.is_empty(), server.name_any()));
     fitting.first().map(|server| Arc::clone(server)).ok_or_else(|| {
         let region = &node.spec.region;
-        Failure::stalled("NoDatabaseServer", format!("no DatabaseServer takes nodes of region {region}; create one, or add the region to its spec.regions"))
+        Failure::stalled(
+            "NoDatabaseServer",
+            format!(
+                "no DatabaseServer takes nodes of region {region}; create one, or add the region to its spec.regions"
+            ),
+        )
     })
 }
 
@@ -47,20 +52,30 @@ mod tests {
         let servers = [server("all", &[]), server("asia", &["asia"]), server("mena", &["mena"])];
         assert_eq!(place(&node("riyadh", json!({})), &servers).unwrap().name_any(), "mena");
         assert_eq!(place(&node("riyadh", json!({"region": "europe"})), &servers).unwrap().name_any(), "all");
-        assert_eq!(place(&node("riyadh", json!({"database": {"serverRef": "asia"}})), &servers).unwrap().name_any(), "asia");
+        assert_eq!(
+            place(&node("riyadh", json!({"database": {"serverRef": "asia"}})), &servers).unwrap().name_any(),
+            "asia"
+        );
     }
 
     #[test]
     fn a_recorded_choice_is_kept() {
         let mut placed = node("riyadh", json!({}));
-        placed.status = Some(serde_json::from_value(json!({"database": {"server": "all", "name": "", "role": "", "secret": ""}})).unwrap());
+        placed.status = Some(
+            serde_json::from_value(json!({"database": {"server": "all", "name": "", "role": "", "secret": ""}}))
+                .unwrap(),
+        );
         assert_eq!(place(&placed, &[server("all", &[]), server("mena", &["mena"])]).unwrap().name_any(), "all");
     }
 
     #[test]
     fn no_fitting_server_is_for_a_person_to_mend() {
-        let unknown = place(&node("riyadh", json!({"database": {"serverRef": "x"}})), &[server("all", &[])]).unwrap_err();
+        let unknown =
+            place(&node("riyadh", json!({"database": {"serverRef": "x"}})), &[server("all", &[])]).unwrap_err();
         assert_eq!(unknown.reason(), "DatabaseServerUnknown");
-        assert_eq!(place(&node("riyadh", json!({})), &[server("asia", &["asia"])]).unwrap_err().reason(), "NoDatabaseServer");
+        assert_eq!(
+            place(&node("riyadh", json!({})), &[server("asia", &["asia"])]).unwrap_err().reason(),
+            "NoDatabaseServer"
+        );
     }
 }

@@ -107,9 +107,8 @@ impl Workload {
 /// The status that `pass` makes of the `previous` one.
 #[must_use]
 pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalNodeStatus {
-    let served_before = find(&previous.conditions, "Ready").is_some_and(|ready| {
-        ready.status == "True" || (ready.status == "False" && previous.phase == Phase::Degraded)
-    });
+    let served_before = find(&previous.conditions, "Ready")
+        .is_some_and(|ready| ready.status == "True" || (ready.status == "False" && previous.phase == Phase::Degraded));
     let ready = ready(pass, served_before);
     let stalled = pass.failure.as_ref().is_some_and(|failure| failure.disposition() == Disposition::NeedsAPerson);
     let done = ready.holds == Some(true);
@@ -153,7 +152,8 @@ fn ready(pass: &Pass, served_before: bool) -> Fact {
     }
     if let Some(failure) = &pass.failure {
         let (reason, message) = (failure.reason(), failure.to_string());
-        let certain = failure.disposition() == Disposition::NeedsAPerson || matches!(failure, Failure::DatabaseUnreachable { .. });
+        let certain = failure.disposition() == Disposition::NeedsAPerson
+            || matches!(failure, Failure::DatabaseUnreachable { .. });
         // A request that failed says nothing about a node that serves.
         return if certain { Fact::fails("Ready", reason, message) } else { Fact::unknown("Ready", reason, message) };
     }
@@ -171,9 +171,11 @@ fn ready(pass: &Pass, served_before: bool) -> Fact {
 
 fn database(pass: &Pass) -> Fact {
     match (&pass.database, &pass.failure) {
-        (Some(database), _) => {
-            Fact::holds("DatabaseReady", "Provisioned", format!("database {} on server {}", database.name, database.server))
-        }
+        (Some(database), _) => Fact::holds(
+            "DatabaseReady",
+            "Provisioned",
+            format!("database {} on server {}", database.name, database.server),
+        ),
         (None, Some(failure)) => Fact::fails("DatabaseReady", failure.reason(), failure.to_string()),
         (None, None) => Fact::unknown("DatabaseReady", "Provisioning", "the database is being made"),
     }
@@ -181,7 +183,9 @@ fn database(pass: &Pass) -> Fact {
 
 fn workload(pass: &Pass) -> Fact {
     match &pass.workload {
-        Some(workload) if workload.available > 0 => Fact::holds("WorkloadAvailable", "Available", workload_message(workload)),
+        Some(workload) if workload.available > 0 => {
+            Fact::holds("WorkloadAvailable", "Available", workload_message(workload))
+        }
         Some(workload) => Fact::fails("WorkloadAvailable", "Deploying", workload_message(workload)),
         None => Fact::unknown("WorkloadAvailable", "Waiting", "the pods were not reached in this pass"),
     }
@@ -208,9 +212,11 @@ fn admin(pass: &Pass, previous: &LocalNodeStatus) -> Fact {
     const KIND: &str = "AdminBootstrapped";
     match pass.admin {
         Admin::Active => Fact::holds(KIND, "Active", "the first admin has signed up"),
-        Admin::Invited { expires_at } => {
-            Fact::holds(KIND, "Invited", format!("the invitation lies in the Secret node-invitation until {expires_at}"))
-        }
+        Admin::Invited { expires_at } => Fact::holds(
+            KIND,
+            "Invited",
+            format!("the invitation lies in the Secret node-invitation until {expires_at}"),
+        ),
         Admin::Expired => Fact::fails(
             KIND,
             "InvitationExpired",
@@ -263,7 +269,8 @@ fn runtime(
     before: Option<&RuntimeStatus>,
 ) -> Option<RuntimeStatus> {
     let (Some(image), Some(workload)) = (image, workload) else { return before.cloned() };
-    let version = report.map(|report| report.version.clone()).or_else(|| before.and_then(|before| before.version.clone()));
+    let version =
+        report.map(|report| report.version.clone()).or_else(|| before.and_then(|before| before.version.clone()));
     Some(RuntimeStatus { image, replicas: workload.wanted, ready_replicas: workload.ready, version })
 }
 
@@ -303,7 +310,11 @@ mod tests {
     fn serving() -> Pass {
         Pass {
             url: Some("https://riyadh.test".into()),
-            database: Some(DatabaseStatus { server: "default".into(), name: "node_riyadh".into(), ..DatabaseStatus::default() }),
+            database: Some(DatabaseStatus {
+                server: "default".into(),
+                name: "node_riyadh".into(),
+                ..DatabaseStatus::default()
+            }),
             admin: Admin::Invited { expires_at: at(9999) },
             workload: Some(Workload { wanted: 1, ready: 1, updated: 1, available: 1, current: true, trouble: None }),
             routed: true,
@@ -345,7 +356,11 @@ mod tests {
     #[test]
     fn what_a_person_must_mend_is_stalled_and_not_reconciling() {
         let failure = Failure::stalled("NamespaceTaken", "taken");
-        let stalled = status(&LocalNodeStatus::default(), &Pass { failure: Some(failure), ..Pass::begin(Some(1), None, Reporting::Unknown) }, at(1));
+        let stalled = status(
+            &LocalNodeStatus::default(),
+            &Pass { failure: Some(failure), ..Pass::begin(Some(1), None, Reporting::Unknown) },
+            at(1),
+        );
         assert_eq!(ready_of(&stalled), ("False", "NamespaceTaken", Phase::Stalled));
         assert!(is_true(&stalled.conditions, "Stalled"));
     }

@@ -83,13 +83,15 @@ pub fn validate(node: &LocalNode, base_domain: &str) -> Result<ValidNode, Failur
         if host == base_domain || host.ends_with(&format!(".{base_domain}")) {
             return Err(Failure::stalled(
                 "HostNotAllowed",
-                format!("spec.routing.extraHosts: {host} lies under {base_domain}, whose hosts belong to nodes by name; use a domain of your own"),
+                format!(
+                    "spec.routing.extraHosts: {host} lies under {base_domain}, whose hosts belong to nodes by name; use a domain of your own"
+                ),
             ));
         }
     }
-    let owner = node
-        .controller_owner_ref(&())
-        .ok_or_else(|| Failure::stalled("InvalidName", "the LocalNode has no UID; it was not read from an API server"))?;
+    let owner = node.controller_owner_ref(&()).ok_or_else(|| {
+        Failure::stalled("InvalidName", "the LocalNode has no UID; it was not read from an API server")
+    })?;
     Ok(ValidNode {
         slug,
         uid: owner.uid.clone(),
@@ -159,13 +161,24 @@ pub(crate) mod tests {
             ("riyadh", json!({"state": "Suspended"}), "NotYetSupported", "spec.state"),
             ("riyadh", json!({"state": "Inactive"}), "NotYetSupported", "spec.state"),
             ("riyadh", json!({"settings": many}), "SettingsTooLarge", "spec.settings"),
-            ("riyadh", json!({"routing": {"extraHosts": ["cairo.fateh-platform.com"]}}), "HostNotAllowed", "extraHosts"),
+            (
+                "riyadh",
+                json!({"routing": {"extraHosts": ["cairo.fateh-platform.com"]}}),
+                "HostNotAllowed",
+                "extraHosts",
+            ),
             ("riyadh", json!({"routing": {"extraHosts": ["fateh-platform.com"]}}), "HostNotAllowed", "extraHosts"),
         ] {
             let failure = validate(&node(name, spec), "fateh-platform.com").unwrap_err();
             assert_eq!(failure.reason(), reason);
             assert!(failure.to_string().contains(field), "{failure}");
         }
-        assert!(validate(&node("riyadh", json!({"routing": {"extraHosts": ["learn.notfateh-platform.com"]}})), "fateh-platform.com").is_ok());
+        assert!(
+            validate(
+                &node("riyadh", json!({"routing": {"extraHosts": ["learn.notfateh-platform.com"]}})),
+                "fateh-platform.com"
+            )
+            .is_ok()
+        );
     }
 }

@@ -5,9 +5,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, PodSecurityContext,
-            PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-            Volume, VolumeMount,
+            Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction,
+            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+            SecretVolumeSource, SecurityContext, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -104,7 +104,10 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
         volumes: Some(vec![
             Volume {
                 name: "config".to_owned(),
-                config_map: Some(ConfigMapVolumeSource { name: CHILD_NAME.to_owned(), ..ConfigMapVolumeSource::default() }),
+                config_map: Some(ConfigMapVolumeSource {
+                    name: CHILD_NAME.to_owned(),
+                    ..ConfigMapVolumeSource::default()
+                }),
                 ..Volume::default()
             },
             secret_volume("database", DATABASE_SECRET),

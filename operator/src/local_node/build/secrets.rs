@@ -16,7 +16,12 @@ pub const INVITATION_SECRET: &str = "node-invitation";
 
 /// What a pod needs to reach its database.
 #[must_use]
-pub fn build_database_secret(node: &ValidNode, server: &DatabaseServerSpec, ca: Option<&str>, password: &str) -> Secret {
+pub fn build_database_secret(
+    node: &ValidNode,
+    server: &DatabaseServerSpec,
+    ca: Option<&str>,
+    password: &str,
+) -> Secret {
     let name = node.slug.database();
     let mut data = vec![
         ("host", server.host.clone()),
@@ -49,7 +54,8 @@ pub fn build_invitation_secret(node: &ValidNode, url: &str, token: &str, expires
 }
 
 fn secret(node: &ValidNode, name: &str, data: Vec<(&str, String)>) -> Secret {
-    let data: BTreeMap<_, _> = data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect();
+    let data: BTreeMap<_, _> =
+        data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect();
     Secret { metadata: metadata(node, name), data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }
 }
 

@@ -1,0 +1,58 @@
+# The front door. `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := bash
+export CARGO_PROFILE_DEV_DEBUG = line-tables-only
+# The project brings its own cluster; a kubeconfig of the user's is never touched.
+unexport KUBECONFIG
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Cluster, platform, three nodes, a first admin and a user; leaves it all running
+	@e2e/demo.sh
+
+.PHONY: cluster
+cluster: ## Bring the local cluster up
+	@e2e/cluster/up.sh
+	@echo "export KUBECONFIG=$$PWD/.dev/kubeconfig"
+
+.PHONY: deploy
+deploy: ## Build the programs and install them on the local cluster
+	@e2e/cluster/deploy.sh
+
+.PHONY: down
+down: ## Take the local cluster and everything in it away
+	@e2e/cluster/down.sh
+
+.PHONY: test
+test: lint unit integration e2e ## Everything: format, lint, deny, unit, integration, e2e; leaves nothing running
+
+.PHONY: lint
+lint: ## Formatting, clippy, cargo deny, shell scripts
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	tests/deny.sh
+	bash -n $$(git ls-files '*.sh')
+
+.PHONY: unit
+unit: ## Unit tests: builders by snapshot, pure parts by table and property
+	INSTA_UPDATE=no cargo test --locked --workspace --all-features --exclude fateh-tests --exclude fateh-e2e
+
+.PHONY: integration
+integration: ## Against a real API server, etcd and PostgreSQL 15 and 18
+	tests/run.sh
+
+.PHONY: e2e
+e2e: ## Stories on the local cluster; it is taken down afterwards
+	e2e/run.sh
+
+.PHONY: generate
+generate: ## Write the CRDs and manifests that are made from the code
+	cargo run --quiet --locked -p fateh-crds --features generate --bin crdgen -- crds charts/fateh-crds/templates
+	cargo fmt --all
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
