@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_crds::{CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeReport};
+use fateh_crds::{CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeReport, Phase};
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -320,7 +320,8 @@ fn transitions(previous: &LocalNodeStatus, now: &LocalNodeStatus) -> Vec<(EventT
             before.is_none_or(|before| (&before.status, &before.reason) != (&condition.status, &condition.reason))
         });
     changed
-        .filter(|condition| condition.status != "Unknown")
+        // A deletion is told by DeletionBlocked alone.
+        .filter(|condition| condition.status != "Unknown" && !(now.phase == Phase::Deleting && condition.type_ == "Ready"))
         .map(|condition| {
             let normal = condition.status == "True" || condition.reason == "Deploying";
             let kind = if normal { EventType::Normal } else { EventType::Warning };

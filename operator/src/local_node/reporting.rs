@@ -89,7 +89,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         let hour = minute * 60;
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let ago = |seconds| Some(Timestamp::from_second(1_000_000 - seconds).unwrap());
+        let ago = |seconds: i64| Some(Timestamp::from_second(1_000_000 - seconds).unwrap());
         for (reported, watched, expected) in [
             (None, hour, Reporting::Unknown),
             (ago(0), hour, Reporting::Current),

@@ -155,7 +155,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_cannot_be_carried_out_is_stalled_with_a_reason_that_names_the_field() {
-        let many: serde_json::Map<_, _> = [("a".to_owned(), json!("x".repeat(70_000)))].into();
+        let many = json!({"a": "x".repeat(70_000)});
         for (name, spec, reason, field) in [
             ("www", json!({}), "InvalidName", "reserved"),
             ("riyadh", json!({"state": "Suspended"}), "NotYetSupported", "spec.state"),
