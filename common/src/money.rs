@@ -6,7 +6,7 @@ use iso_currency::Currency;
 /// A currency that ISO 4217 does not know is written without decimals.
 #[must_use]
 pub fn format_minor_units(minor: i64, currency: &str) -> String {
-    let decimals = usize::from(Currency::from_code(currency).and_then(|c| c.exponent()).unwrap_or(0));
+    let decimals = usize::from(Currency::from_code(currency).and_then(iso_currency::Currency::exponent).unwrap_or(0));
     let digits = format!("{:0width$}", minor.unsigned_abs(), width = decimals + 1);
     let (whole, fraction) = digits.split_at(digits.len() - decimals);
     let mut grouped = String::new();

@@ -87,10 +87,10 @@ fn tidy(value: &mut Value) {
             if fields.get("nullable") == Some(&Value::Bool(true)) {
                 fields.remove("nullable");
             }
-            if let Some(format) = fields.get("format").and_then(Value::as_str) {
-                if !matches!(format, "int32" | "int64" | "date-time") {
-                    fields.remove("format");
-                }
+            if let Some(format) = fields.get("format").and_then(Value::as_str)
+                && !matches!(format, "int32" | "int64" | "date-time")
+            {
+                fields.remove("format");
             }
             fields.values_mut().for_each(tidy);
         }

@@ -39,6 +39,7 @@ pub const OVERLOADED: ApiError = ApiError::Refused(StatusCode::SERVICE_UNAVAILAB
 
 impl ApiError {
     /// The answer, in the language that `headers` ask for.
+    #[must_use]
     pub fn respond(self, headers: &HeaderMap) -> Response {
         self.into_answer(Language::negotiate(headers))
     }

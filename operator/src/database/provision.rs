@@ -40,6 +40,7 @@ pub struct Provisioned {
 }
 
 /// What the catalog says of a node's role and database.
+#[expect(clippy::struct_excessive_bools, reason = "a row of the catalog, each column a fact of its own")]
 #[derive(Debug, Default, FromRow)]
 pub(super) struct Catalog {
     pub role_exists: bool,
@@ -197,7 +198,10 @@ pub(super) async fn execute(connection: &mut PgConnection, text: String) -> Resu
 }
 
 fn looks_again(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| LOOK_AGAIN.contains(&&*code))
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| LOOK_AGAIN.contains(&&*code))
 }
 
 fn taken(what: &str, name: &str, server: &str) -> Failure {

@@ -150,26 +150,30 @@ fn is_unusable(code: Option<&str>) -> bool {
     code.is_some_and(|code| ["08", "28", "53", "57"].iter().any(|class| code.starts_with(class)))
 }
 
+/// A server, and what its connections were made from.
+struct Known {
+    spec: DatabaseServerSpec,
+    credentials: AdminCredentials,
+    server: Arc<Server>,
+}
+
 /// The servers in use, each kept as long as neither its spec nor its credentials change.
 #[derive(Default)]
-pub struct Servers(Mutex<HashMap<String, (DatabaseServerSpec, AdminCredentials, Arc<Server>)>>);
+pub struct Servers(Mutex<HashMap<String, Known>>);
 
 impl Servers {
     /// The server of this name, with the connections it has already.
     pub fn get(&self, name: &str, spec: &DatabaseServerSpec, credentials: &AdminCredentials) -> Arc<Server> {
         let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, with, server)) = servers.get(name) {
-            if known == spec && with == credentials {
-                return Arc::clone(server);
-            }
+        if let Some(known) = servers.get(name)
+            && known.spec == *spec
+            && known.credentials == *credentials
+        {
+            return Arc::clone(&known.server);
         }
         let server = Arc::new(Server::new(name, spec, credentials));
-        servers.insert(name.to_owned(), (spec.clone(), credentials.clone(), Arc::clone(&server)));
+        let known = Known { spec: spec.clone(), credentials: credentials.clone(), server: Arc::clone(&server) };
+        servers.insert(name.to_owned(), known);
         server
-    }
-
-    /// Forgets a server that no longer exists.
-    pub fn forget(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_crds::{CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeReport, Phase};
+use fateh_crds::{
+    CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeReport, Phase,
+};
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -127,6 +129,7 @@ fn by_label<K: ResourceExt>(object: K) -> Option<ObjectRef<LocalNode>> {
 }
 
 /// What of a report makes a difference: all but its time.
+#[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
 fn figures(report: &NodeReport) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     if let Some(status) = &report.status {
@@ -136,6 +139,7 @@ fn figures(report: &NodeReport) -> Option<u64> {
 }
 
 /// What of a server makes a difference to its nodes: its spec, and whether it can be reached.
+#[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
 fn server_state(server: &DatabaseServer) -> Option<u64> {
     let reachable = server.status.as_ref().and_then(|status| conditions::find(&status.conditions, "Reachable"));
     let mut hasher = DefaultHasher::new();
@@ -321,7 +325,9 @@ fn transitions(previous: &LocalNodeStatus, now: &LocalNodeStatus) -> Vec<(EventT
         });
     changed
         // A deletion is told by DeletionBlocked alone.
-        .filter(|condition| condition.status != "Unknown" && !(now.phase == Phase::Deleting && condition.type_ == "Ready"))
+        .filter(|condition| {
+            condition.status != "Unknown" && !(now.phase == Phase::Deleting && condition.type_ == "Ready")
+        })
         .map(|condition| {
             let normal = condition.status == "True" || condition.reason == "Deploying";
             let kind = if normal { EventType::Normal } else { EventType::Warning };

@@ -254,10 +254,10 @@ const fn phase(pass: &Pass, done: bool, stalled: bool, served_before: bool) -> P
 /// A size that moved by less than 5 % is not worth a write.
 fn database_status(now: Option<DatabaseStatus>, before: Option<&DatabaseStatus>) -> Option<DatabaseStatus> {
     let Some(mut now) = now else { return before.cloned() };
-    if let (Some(new), Some(old)) = (now.size_bytes, before.and_then(|before| before.size_bytes)) {
-        if (new - old).abs() * 20 < old {
-            now.size_bytes = Some(old);
-        }
+    if let (Some(new), Some(old)) = (now.size_bytes, before.and_then(|before| before.size_bytes))
+        && (new - old).abs() * 20 < old
+    {
+        now.size_bytes = Some(old);
     }
     Some(now)
 }

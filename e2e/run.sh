@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs the stories on the machine's one local cluster, and takes it down afterwards.
+# Usage: e2e/run.sh [arguments of the test binary]
+source "$(dirname "$0")/cluster/lib.sh"
+if running kube-apiserver; then
+  fail "a local cluster is up (a demo, perhaps); the stories need it for themselves: run \`make down\` first"
+fi
+cleanup() {
+  status=$?
+  trap - EXIT
+  if [ $status -ne 0 ] && running kube-apiserver; then
+    # What a person would look at first; the cluster itself is about to go.
+    dump=$dev/failure
+    rm -rf "$dump" && mkdir -p "$dump"
+    kubectl get localnodes,databaseservers -o yaml > "$dump/resources.yaml" 2>&1 || true
+    kubectl get pods,events -A -o wide > "$dump/pods.txt" 2>&1 || true
+    kubectl logs -n fateh-system deployment/fateh-operator --tail=-1 > "$dump/operator.log" 2>&1 || true
+    cp -r "$log" "$dump/" 2>/dev/null || true
+    echo "state at the failure: $dump" >&2
+  fi
+  "$here/down.sh"
+  exit $status
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+"$here/up.sh"
+"$here/deploy.sh"
+cd "$root"
+KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH FATEH_CA=$dev/ca.crt FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin \
+  cargo test --locked -p fateh-e2e -- "$@"

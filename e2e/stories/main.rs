@@ -1,0 +1,4 @@
+//! Stories on the local cluster, told as a user tries them: `kubectl`, and HTTPS at the node's host.
+//! `e2e/run.sh` brings the cluster up and takes it down.
+
+mod backbone;

@@ -1,0 +1,47 @@
+//! What integration tests and e2e stories share: clients, waiting for conditions, and HTTP as a user's `curl` does it.
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test harness fails by panicking")]
+
+mod http;
+mod nodes;
+mod postgres;
+
+use std::{sync::Once, time::Duration};
+
+pub use http::{Answer, Http};
+use kube::Client;
+pub use nodes::*;
+pub use postgres::*;
+
+/// A variable that the script around the tests sets.
+#[must_use]
+pub fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run these tests by `make integration` or `make e2e`"))
+}
+
+/// A client of the API server that the tests run against, as an administrator.
+pub async fn kubernetes() -> Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    Client::try_default().await.unwrap_or_else(|error| panic!("reach the API server: {error}"))
+}
+
+/// Polls until `look` finds something; panics with `what` and the last thing seen when it does not within `seconds`.
+pub async fn eventually<T, E: std::fmt::Debug>(
+    what: &str,
+    seconds: u64,
+    mut look: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let started = tokio::time::Instant::now();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) if started.elapsed() > Duration::from_secs(seconds) => {
+                panic!("{what} did not come about within {seconds} s; last seen: {seen:#?}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
