@@ -127,5 +127,5 @@ finish
 cd "$root"
 KUBECONFIG=$state/admin.kubeconfig \
 FATEH_OPERATOR_PASSWORD=$operator_password FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port \
-FATEH_LOGS=$log FATEH_PROGRAMS=$programs \
+FATEH_LOGS=$log FATEH_PROGRAMS=$programs RUST_BACKTRACE=0 \
   cargo test --locked -p fateh-tests -- "$@"

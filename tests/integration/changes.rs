@@ -4,7 +4,10 @@ use fateh_tests::{Postgres, condition, eventually, kubernetes, pods_serve, ready
 use k8s_openapi::api::{
     apps::v1::Deployment, core::v1::ConfigMap, networking::v1::Ingress, policy::v1::PodDisruptionBudget,
 };
-use kube::{Api, ResourceExt};
+use kube::{
+    Api, ResourceExt,
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -45,7 +48,12 @@ async fn a_change_is_carried_out_and_reported_for_its_generation() {
         .unwrap();
     assert_eq!(limit, 30);
 
-    // A new display name is a new configuration, and so a new pod.
+    // A new display name is a new configuration, and so a new pod, and touches nothing else.
+    let versions = async || {
+        let read = unnamed_children(&client, namespace).await;
+        read.into_iter().map(|child| child.metadata.resource_version).collect::<Vec<_>>()
+    };
+    let untouched = versions().await;
     fateh_tests::apply_node(&client, "changing", json!({"displayName": "اسم جديد"})).await.unwrap();
     condition(&client, "changing", "DatabaseReady", "True").await;
     let config = Api::<ConfigMap>::namespaced(client.clone(), namespace);
@@ -55,12 +63,30 @@ async fn a_change_is_carried_out_and_reported_for_its_generation() {
     })
     .await;
     eventually("a new template", 30, async || if template().await == before { Err(()) } else { Ok(()) }).await;
+    assert_eq!(versions().await, untouched, "no other child was written");
     // Back to one pod, and so without a budget.
     eventually("the end of the budget", 30, async || match budgets.get_opt("node").await.unwrap() {
         None => Ok(()),
         Some(budget) => Err(budget.name_any()),
     })
     .await;
+}
+
+/// The children that no display name is in.
+async fn unnamed_children(client: &kube::Client, namespace: &str) -> Vec<DynamicObject> {
+    let mut children = Vec::new();
+    for (group, version, kind) in [
+        ("", "v1", "ServiceAccount"),
+        ("", "v1", "Service"),
+        ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
+        ("networking.k8s.io", "v1", "NetworkPolicy"),
+        ("fateh-platform.com", "v1alpha1", "NodeContent"),
+    ] {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+        children.push(api.get("node").await.unwrap());
+    }
+    children
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ async fn a_namespace_that_is_not_ours_is_left_alone() {
     let client = kubernetes().await;
     let api = Api::<Namespace>::all(client.clone());
     let stranger =
-        serde_json::from_value(json!({"metadata": {"name": "fateh-node-taken", "labels": {"whose": "a stranger's"}}}))
+        serde_json::from_value(json!({"metadata": {"name": "fateh-node-taken", "labels": {"whose": "someone-else"}}}))
             .unwrap();
     let before = api.create(&PostParams::default(), &stranger).await.unwrap();
     apply_node(&client, "taken", json!({})).await.unwrap();

@@ -187,6 +187,50 @@ pub(crate) mod tests {
         }
     }
 
+    /// The API server drops an empty list, and each apply that puts it back is a change: a loop without end.
+    #[test]
+    fn no_child_holds_an_empty_list() {
+        fn empty_list(value: &serde_json::Value) -> bool {
+            match value {
+                serde_json::Value::Array(items) => items.is_empty() || items.iter().any(empty_list),
+                serde_json::Value::Object(fields) => fields.values().any(empty_list),
+                _ => false,
+            }
+        }
+        let mut bare = settings();
+        bare.network.ingress_namespace = None;
+        bare.network.ingress_cidrs.clear();
+        bare.network.api_server_cidrs.clear();
+        let mut server = server();
+        server.cidrs.clear();
+        let Children {
+            config_map,
+            service_account,
+            role_binding,
+            node_report,
+            node_content: _, // its list of items is the API server's to keep: a CRD drops nothing
+            network_policy,
+            deployment,
+            service,
+            ingress,
+            pod_disruption_budget,
+        } = build(&valid(json!({})), &bare, &server);
+        let children = json!([
+            config_map,
+            service_account,
+            role_binding,
+            node_report,
+            network_policy,
+            deployment,
+            service,
+            ingress,
+            pod_disruption_budget
+        ]);
+        for child in children.as_array().unwrap() {
+            assert!(!empty_list(child), "{child:#}");
+        }
+    }
+
     #[test]
     fn the_url_carries_the_public_port_when_it_is_not_443() {
         let mut settings = settings();

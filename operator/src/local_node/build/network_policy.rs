@@ -40,7 +40,8 @@ pub fn build_network_policy(node: &ValidNode, settings: &Settings, server: &Data
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector::default()),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-            ingress: Some(ingress.into_iter().collect()),
+            // Never an empty list: the API server drops it, and each apply would put it back.
+            ingress: ingress.map(|rule| vec![rule]),
             egress: Some(egress),
         }),
     }
