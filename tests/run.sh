@@ -4,7 +4,7 @@
 # Everything listens on loopback, at ports that are free, and is stopped at the end.
 # Usage: tests/run.sh [arguments of the test binary]
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
-"$here/packages.sh"
+"$here/packages.sh" tests
 tests=$root/tests
 mapfile -t tools < <("$here/tools.sh" kubernetes helm)
 [ ${#tools[@]} = 2 ] || fail "the tools could not be built"

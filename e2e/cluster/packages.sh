@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Installs the Debian packages the local cluster stands on, or names those that are missing.
+# Installs the Debian packages that are needed and missing, or names them in one message.
+# Usage: packages.sh [tests]: those of the local cluster, or of the integration tests.
 source "$(dirname "$0")/lib.sh"
 
-# package:file that it brings
-needs="containerd:/usr/bin/containerd runc:/usr/sbin/runc containernetworking-plugins:/usr/lib/cni/bridge
-conntrack:/usr/sbin/conntrack nftables:/usr/sbin/nft iproute2:/usr/sbin/ip openssl:/usr/bin/openssl
-curl:/usr/bin/curl jq:/usr/bin/jq maven:/usr/bin/mvn unzip:/usr/bin/unzip xz-utils:/usr/bin/xz
-postgresql-15:$postgres_bin/initdb"
+# package:program or file that it brings
+needs="containerd:containerd runc:runc containernetworking-plugins:/usr/lib/cni/bridge conntrack:conntrack nftables:nft
+iproute2:ip procps:pgrep openssl:openssl curl:curl jq:jq postgresql-15:$postgres_bin/initdb"
+[ "${1:-}" != tests ] || needs="openssl:openssl curl:curl postgresql-15:$postgres_bin/initdb
+maven:mvn unzip:unzip xz-utils:xz python3-minimal:python3"
 missing=()
 for need in $needs; do
-  [ -e "${need#*:}" ] || missing+=("${need%%:*}")
+  command -v "${need#*:}" >/dev/null || missing+=("${need%%:*}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

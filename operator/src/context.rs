@@ -9,7 +9,7 @@ use kube::{
     runtime::{events::Recorder, reflector::Store},
 };
 
-use crate::{backoff::Backoff, database::Servers, metrics::Metrics, settings::Settings};
+use crate::{backoff::Backoff, database::Servers, metrics::Metrics, settings::Settings, throttle::Throttle};
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -31,6 +31,8 @@ pub struct Context {
     pub reports_since: Instant,
     /// Failures in a row, by object.
     pub backoff: Backoff,
+    /// Databases whose size in status moved of late.
+    pub sizes: Throttle,
     /// Counters.
     pub metrics: Metrics,
     /// Events.

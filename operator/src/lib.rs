@@ -13,6 +13,7 @@ pub mod local_node;
 pub mod metrics;
 mod run;
 pub mod settings;
+pub mod throttle;
 
 pub use run::{RunError, run};
 pub use settings::Settings;

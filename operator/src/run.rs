@@ -1,6 +1,9 @@
 //! Starts the operator: clients, caches, controllers and the management port; and ends it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fateh_common::{
     clock::Clock,
@@ -23,8 +26,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     backoff::Backoff, context::Context, database::Servers, database_server, kubernetes::FIELD_MANAGER, local_node,
-    metrics::Metrics, settings::Settings,
+    metrics::Metrics, settings::Settings, throttle::Throttle,
 };
+
+/// The size of a database in status moves at most this often.
+const SIZE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Why the operator could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +62,7 @@ impl Readiness for CachesFilled {
     async fn missing(&self) -> Vec<String> {
         let filled =
             async { self.servers.wait_until_ready().await.is_ok() && self.reports.wait_until_ready().await.is_ok() };
-        match tokio::time::timeout(std::time::Duration::from_millis(100), filled).await {
+        match tokio::time::timeout(Duration::from_millis(100), filled).await {
             Ok(true) => Vec::new(),
             _ => vec!["waiting for the watches of DatabaseServers and NodeReports".to_owned()],
         }
@@ -99,6 +105,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         reports: reports.clone(),
         reports_since: Instant::now(),
         backoff: Backoff::default(),
+        sizes: Throttle::new(SIZE_INTERVAL),
         metrics: metrics.clone(),
         settings,
     });

@@ -47,7 +47,7 @@ async fn a_lost_invitation_is_made_anew_and_a_used_one_never() {
                 other => Err(other.to_owned()),
             }
         })
-        .await
+        .await;
     };
     active().await;
     assert!(secrets.get_opt("node-invitation").await.unwrap().is_none(), "a used invitation is removed");

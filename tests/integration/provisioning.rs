@@ -95,7 +95,7 @@ async fn a_role_enters_its_own_database_only(server: Postgres) {
 
 async fn assert_refused(connection: &mut PgConnection, statement: &'static str, code: &str) {
     let error = sqlx::query(statement).execute(connection).await.unwrap_err();
-    let found = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+    let found = error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned);
     assert_eq!(found.as_deref(), Some(code), "{statement}: {error}");
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -59,7 +59,7 @@ async fn a_node_reads_its_content_writes_its_status_and_nothing_else() {
     let merge = PatchParams::default();
     forbidden("edit its NodeContent", contents(own).patch("node", &merge, &Patch::Merge(&edit)).await);
     forbidden("edit its NodeReport", reports(own).patch("node", &merge, &Patch::Merge(&edit)).await);
-    forbidden("delete its NodeContent", contents(own).delete("node", &Default::default()).await);
+    forbidden("delete its NodeContent", contents(own).delete("node", &DeleteParams::default()).await);
     forbidden("read its NodeReport", reports(own).get("node").await);
     forbidden("read a neighbour's content", contents(other).get("node").await);
     forbidden("write a neighbour's report", reports(other).patch_status("node", &merge, &Patch::Merge(&edit)).await);

@@ -173,6 +173,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
     let reporting = reporting::of_node(context, &format!("fateh-node-{}", node.name_any()));
     let status = report.and_then(|report| report.status.clone());
     let mut pass = Pass::begin(node.metadata.generation, status, reporting);
+    pass.size_may_move = context.sizes.allows(&node.name_any(), Instant::now());
     let outcome = if node.metadata.deletion_timestamp.is_some() {
         match take_down(context, node, &mut pass).await {
             Ok(true) => return Ok(Action::await_change()),
@@ -216,7 +217,7 @@ async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> R
     pass.url = Some(build::url(&node, &context.settings));
     pass.namespace = Some(node.slug.namespace());
     pass.image = Some(build::image(&node, &context.settings).to_owned());
-    hold(context, resource, &node, true).await?;
+    hold(context, resource, &node).await?;
     let server = place(resource, &context.database_servers.state())?;
     let placement = observe::connect(context, server).await?;
     record_placement(context, resource, &node, &placement.server.name).await?;
@@ -248,11 +249,11 @@ async fn take_down(context: &Context, node: &LocalNode, pass: &mut Pass) -> Resu
 }
 
 /// Puts our finalizer and the labels for selectors on the LocalNode, where they are not yet.
-async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode, finalizer: bool) -> Result<(), Failure> {
+async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode) -> Result<(), Failure> {
     let mut labels = vec![(format!("{}/region", fateh_crds::GROUP), node.region.clone())];
     labels.extend(node.country.clone().map(|country| (format!("{}/country", fateh_crds::GROUP), country)));
     let labels: std::collections::BTreeMap<_, _> = labels.into_iter().collect();
-    let held = resource.finalizers().iter().any(|name| name == NODE_FINALIZER) == finalizer;
+    let held = resource.finalizers().iter().any(|name| name == NODE_FINALIZER);
     let labelled = labels.iter().all(|(key, value)| resource.labels().get(key) == Some(value));
     if held && labelled {
         return Ok(());
@@ -293,6 +294,10 @@ async fn write_status(context: &Context, node: &LocalNode, pass: &Pass) -> Resul
         return Ok(());
     }
     send_status(context, node, &status).await?;
+    let size = |status: &LocalNodeStatus| status.database.as_ref().and_then(|database| database.size_bytes);
+    if size(&status) != size(&previous) {
+        context.sizes.took(&node.name_any(), Instant::now());
+    }
     for event in transitions(&previous, &status) {
         publish(context, node, event.0, &event.1, &event.2).await;
     }

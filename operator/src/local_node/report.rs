@@ -25,6 +25,8 @@ pub struct Pass {
     pub image: Option<String>,
     /// The node's database, once it is ready.
     pub database: Option<DatabaseStatus>,
+    /// Whether its size in status may move again.
+    pub size_may_move: bool,
     /// The first admin.
     pub admin: Admin,
     /// The pods.
@@ -86,6 +88,7 @@ impl Pass {
             namespace: None,
             image: None,
             database: None,
+            size_may_move: true,
             admin: Admin::Unknown,
             workload: None,
             routed: false,
@@ -138,7 +141,7 @@ pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalN
         conditions,
         url: pass.url.clone().or_else(|| previous.url.clone()),
         namespace: pass.namespace.clone().or_else(|| previous.namespace.clone()),
-        database: database_status(pass.database.clone(), previous.database.as_ref()),
+        database: database_status(pass, previous.database.as_ref()),
         runtime: runtime(pass.image.clone(), pass.workload.as_ref(), pass.report.as_ref(), previous.runtime.as_ref()),
         content: Some(content(pass.report.as_ref())),
         statistics: statistics(pass.report.clone(), previous.statistics.clone()),
@@ -251,11 +254,11 @@ const fn phase(pass: &Pass, done: bool, stalled: bool, served_before: bool) -> P
     }
 }
 
-/// A size that moved by less than 5 % is not worth a write.
-fn database_status(now: Option<DatabaseStatus>, before: Option<&DatabaseStatus>) -> Option<DatabaseStatus> {
-    let Some(mut now) = now else { return before.cloned() };
+/// A size that moved by less than 5 %, or moved of late, is not worth a write.
+fn database_status(pass: &Pass, before: Option<&DatabaseStatus>) -> Option<DatabaseStatus> {
+    let Some(mut now) = pass.database.clone() else { return before.cloned() };
     if let (Some(new), Some(old)) = (now.size_bytes, before.and_then(|before| before.size_bytes))
-        && (new - old).abs() * 20 < old
+        && ((new - old).abs() * 20 < old || !pass.size_may_move)
     {
         now.size_bytes = Some(old);
     }
@@ -386,6 +389,15 @@ mod tests {
         assert_eq!(heartbeat, first);
         let grown = status(&first, &Pass { report: Some(report(2, 80)), ..serving() }, at(81)).statistics.unwrap();
         assert_eq!((grown.figures.users.total, grown.reported_at.unwrap().0), (2, at(80)));
+    }
+
+    #[test]
+    fn a_size_moves_by_a_twentieth_and_not_too_often() {
+        let sized = |bytes| DatabaseStatus { size_bytes: Some(bytes), ..DatabaseStatus::default() };
+        for (new, may_move, expected) in [(104, true, 100), (105, true, 105), (90, true, 90), (900, false, 100)] {
+            let pass = Pass { database: Some(sized(new)), size_may_move: may_move, ..serving() };
+            assert_eq!(database_status(&pass, Some(&sized(100))), Some(sized(expected)), "{new}");
+        }
     }
 
     proptest! {
