@@ -8,4 +8,4 @@ if [ ! -x "$deny" ]; then
   echo "building cargo-deny $version (once; kept in the cache)"
   cargo install --quiet --locked --version "$version" --root "$cache/cargo-deny-$version" cargo-deny
 fi
-cd "$root" && "$deny" --offline --all-features check bans licenses sources
+cd "$root" && "$deny" --locked --all-features check bans licenses sources
