@@ -28,7 +28,16 @@ impl Problems {
 /// One spelling for comparing: compatibility forms folded, lower case.
 #[must_use]
 pub fn key(text: &str) -> String {
-    text.trim().nfkc().flat_map(char::to_lowercase).nfkc().collect()
+    let mut key = text.to_owned();
+    // Folding and lower case may each make work for the other; Unicode settles within a few rounds.
+    for _ in 0..4 {
+        let next: String = key.trim().nfkc().flat_map(char::to_lowercase).nfkc().collect();
+        if next == key {
+            break;
+        }
+        key = next;
+    }
+    key
 }
 
 /// 3 to 64 letters and digits of any script, `.`, `_` and `-`.
