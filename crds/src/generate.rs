@@ -124,3 +124,40 @@ fn time_zones() -> Vec<&'static str> {
     names.sort_unstable();
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `kubectl explain` shows, and what bounds the size of an object and the cost of its rules.
+    #[test]
+    fn every_field_is_described_and_bounded() {
+        fn check(field: &Value, path: &str) {
+            let kind = field["type"].as_str().unwrap_or_default();
+            let is = |key: &str| !field[key].is_null();
+            assert!(path.ends_with("[]") || is("description"), "{path} has no description");
+            match kind {
+                "string" => {
+                    assert!(is("maxLength") || is("enum") || field["format"] == "date-time", "{path} is unbounded")
+                }
+                "array" => assert!(is("maxItems"), "{path} is unbounded"),
+                "object" if is("x-kubernetes-preserve-unknown-fields") => {
+                    assert!(is("maxProperties"), "{path} is unbounded")
+                }
+                _ => {}
+            }
+            for (name, property) in field["properties"].as_object().into_iter().flatten() {
+                check(property, &format!("{path}.{name}"));
+            }
+            if is("items") {
+                check(&field["items"], &format!("{path}[]"));
+            }
+        }
+        for (file, mut definition) in definitions().unwrap() {
+            let root = schema(&mut definition);
+            for part in ["spec", "status"] {
+                check(&root["properties"][part], &format!("{file} {part}"));
+            }
+        }
+    }
+}

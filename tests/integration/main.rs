@@ -12,4 +12,5 @@ mod node_runtime;
 mod provisioning;
 mod reporting;
 mod rights;
+mod states;
 mod unreachable;

@@ -141,15 +141,6 @@ async fn a_database_that_is_not_ours_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_state_that_is_not_yet_supported_says_so() {
-    let client = kubernetes().await;
-    apply_node(&client, "suspended-one", json!({"state": "Suspended"})).await.unwrap();
-    assert_eq!(condition(&client, "suspended-one", "Stalled", "True").await, "NotYetSupported");
-    apply_node(&client, "suspended-one", json!({"state": "Active"})).await.unwrap();
-    condition(&client, "suspended-one", "DatabaseReady", "True").await;
-}
-
-#[tokio::test]
 async fn an_unknown_server_stalls_until_it_is_corrected() {
     let client = kubernetes().await;
     apply_node(&client, "lost-server", json!({"region": "nowhere"})).await.unwrap();

@@ -1,10 +1,11 @@
-//! What a node's ServiceAccount may do, tried with its real token.
+//! What the ServiceAccounts of a node and of the operator may do, tried with their real tokens.
 
 use fateh_crds::{LocalNode, NodeContent, NodeReport};
 use fateh_tests::{kubernetes, ready_node};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount},
+    rbac::v1::{ClusterRole, RoleBinding},
 };
 use kube::{
     Api, Client, Config,
@@ -12,15 +13,15 @@ use kube::{
 };
 use serde_json::json;
 
-/// A client that signs in as the node's pods do.
-async fn as_node(admin: &Client, node: &str) -> Client {
-    let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), &format!("fateh-node-{node}"));
+/// A client that signs in as a ServiceAccount.
+async fn sign_in(admin: &Client, namespace: &str, name: &str) -> Client {
+    let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), namespace);
     let request = TokenRequest {
         spec: TokenRequestSpec { expiration_seconds: Some(600), ..TokenRequestSpec::default() },
         ..TokenRequest::default()
     };
     let token =
-        accounts.create_token_request("node", &PostParams::default(), &request).await.unwrap().status.unwrap().token;
+        accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap().status.unwrap().token;
     let mut config = Config::infer().await.unwrap();
     config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..kube::config::AuthInfo::default() };
     Client::try_from(config).unwrap()
@@ -38,7 +39,7 @@ async fn a_node_reads_its_content_writes_its_status_and_nothing_else() {
     let admin = kubernetes().await;
     ready_node(&admin, "confined", json!({})).await;
     ready_node(&admin, "neighbour", json!({})).await;
-    let client = as_node(&admin, "confined").await;
+    let client = sign_in(&admin, "fateh-node-confined", "node").await;
     let (own, other) = ("fateh-node-confined", "fateh-node-neighbour");
 
     let contents = |namespace: &str| Api::<NodeContent>::namespaced(client.clone(), namespace);
@@ -74,4 +75,73 @@ async fn a_node_reads_its_content_writes_its_status_and_nothing_else() {
         Api::<LocalNode>::all(client.clone()).patch_status("confined", &merge, &Patch::Merge(&edit)).await,
     );
     forbidden("list namespaces", Api::<Namespace>::all(client.clone()).list(&ListParams::default()).await);
+}
+
+#[tokio::test]
+async fn the_operator_is_confined_to_the_namespaces_that_it_made() {
+    let admin = kubernetes().await;
+    ready_node(&admin, "walled", json!({})).await;
+    let client = sign_in(&admin, "fateh-system", "fateh-operator").await;
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let namespace = |name: &str, label: Option<&str>| -> Namespace {
+        let labels = label.map(|node| json!({"fateh-platform.com/node": node}));
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap()
+    };
+    let create = PostParams::default();
+    forbidden("make an unmarked namespace", namespaces.create(&create, &namespace("fateh-node-x1", None)).await);
+    forbidden(
+        "make one with another's mark",
+        namespaces.create(&create, &namespace("fateh-node-x2", Some("other"))).await,
+    );
+    forbidden("make one of another name", namespaces.create(&create, &namespace("elsewhere", Some("elsewhere"))).await);
+    let bystander = namespace("bystander", None);
+    Api::<Namespace>::all(admin.clone()).create(&create, &bystander).await.unwrap();
+    let mark = json!({"metadata": {"labels": {"fateh-platform.com/node": "bystander"}}});
+    let merge = PatchParams::default();
+    forbidden("mark a stranger's namespace", namespaces.patch("bystander", &merge, &Patch::Merge(&mark)).await);
+    forbidden("delete a stranger's namespace", namespaces.delete("bystander", &DeleteParams::default()).await);
+    forbidden("delete kube-system", namespaces.delete("kube-system", &DeleteParams::default()).await);
+    let unmark = json!({"metadata": {"labels": {"fateh-platform.com/node": null}}});
+    forbidden("unmark a node's namespace", namespaces.patch("fateh-node-walled", &merge, &Patch::Merge(&unmark)).await);
+
+    let apply = PatchParams::apply("fateh-operator").force();
+    let object = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+    for elsewhere in ["default", "kube-system", "bystander"] {
+        let maps = Api::<ConfigMap>::namespaced(client.clone(), elsewhere);
+        forbidden(elsewhere, maps.patch("node", &apply, &Patch::Apply(object("ConfigMap", "node"))).await);
+        let secrets = Api::<Secret>::namespaced(client.clone(), elsewhere);
+        forbidden(
+            elsewhere,
+            secrets.patch("node-database", &apply, &Patch::Apply(object("Secret", "node-database"))).await,
+        );
+        forbidden(elsewhere, secrets.get("a-secret-of-someone").await);
+        forbidden(elsewhere, secrets.list(&ListParams::default()).await);
+    }
+    forbidden("list all Secrets", Api::<Secret>::all(client.clone()).list(&ListParams::default()).await);
+    let own = Api::<Secret>::namespaced(client.clone(), "fateh-system");
+    forbidden("list its own Secrets", own.list(&ListParams::default()).await);
+    forbidden(
+        "change its own Secrets",
+        own.patch("postgres-admin", &merge, &Patch::Merge(object("Secret", "postgres-admin"))).await,
+    );
+
+    let binding = |role: &str| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "node"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": "node", "namespace": "fateh-node-walled"}],
+        })
+    };
+    let bindings = Api::<RoleBinding>::namespaced(client.clone(), "fateh-node-walled");
+    Api::<RoleBinding>::namespaced(admin.clone(), "fateh-node-walled")
+        .delete("node", &DeleteParams::default())
+        .await
+        .unwrap();
+    forbidden(
+        "give a node another role",
+        bindings.patch("node", &apply, &Patch::Apply(binding("cluster-admin"))).await,
+    );
+    let roles = Api::<ClusterRole>::all(client.clone());
+    forbidden("read roles", roles.get("fateh-node").await);
+    forbidden("widen its own role", roles.patch("fateh-operator", &merge, &Patch::Merge(json!({"rules": []}))).await);
 }

@@ -26,6 +26,8 @@ pub struct NodeDatabase<'a> {
     pub password: &'a str,
     /// Connections that the role may hold.
     pub connection_limit: i32,
+    /// Whether the role may sign in; if not, its sessions are ended too.
+    pub may_sign_in: bool,
 }
 
 /// A database that its node can use.
@@ -114,7 +116,7 @@ impl Server {
     async fn ensure_role(&self, node: &NodeDatabase<'_>, name: &str, found: &Catalog) -> Result<(), Failure> {
         let wanted = password_fingerprint(node.password);
         let current = found.role_exists
-            && found.role_can_login
+            && found.role_can_login == node.may_sign_in
             && found.role_limit == node.connection_limit
             && fingerprint(found.role_comment.as_deref()) == Some(&wanted);
         if current {
@@ -123,7 +125,8 @@ impl Server {
         let failed = self.failed("make the node's role");
         let role = identifier(name);
         let verifier = literal(&postgres_protocol::password::scram_sha_256(node.password.as_bytes()));
-        let with = format!("LOGIN CONNECTION LIMIT {} PASSWORD {verifier}", node.connection_limit);
+        let login = if node.may_sign_in { "LOGIN" } else { "NOLOGIN" };
+        let with = format!("{login} CONNECTION LIMIT {} PASSWORD {verifier}", node.connection_limit);
         let comment = format!("COMMENT ON ROLE {role} IS {}", literal(&node.mark.role_comment(&wanted)));
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
         let mut statements = Vec::new();
@@ -154,7 +157,8 @@ impl Server {
                 other => other.map_err(&failed)?,
             };
         }
-        transaction.commit().await.map_err(&failed)
+        transaction.commit().await.map_err(&failed)?;
+        if node.may_sign_in { Ok(()) } else { self.end_sessions(name).await }
     }
 
     async fn create_database(&self, name: &str) -> Result<(), Failure> {

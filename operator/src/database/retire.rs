@@ -90,6 +90,11 @@ impl Server {
                 .map_err(&failed)?;
         }
         transaction.commit().await.map_err(&failed)?;
+        self.end_sessions(name).await
+    }
+
+    /// Ends the open sessions of a role: NOLOGIN alone ends none.
+    pub(super) async fn end_sessions(&self, name: &str) -> Result<(), Failure> {
         sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1")
             .bind(name)
             .execute(&self.pool)

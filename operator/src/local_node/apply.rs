@@ -1,17 +1,19 @@
 //! Carries a valid node out, in one order. Needs a client and the node's database server.
 
+use std::fmt::Debug;
+
 use ed25519_dalek::{
     SigningKey,
     pkcs8::{EncodePrivateKey, spki::der::pem::LineEnding},
 };
-use fateh_crds::{CHILD_NAME, DatabaseStatus, INVITE_ANNOTATION, LocalNode, NODE_LABEL, UID_ANNOTATION};
+use fateh_crds::{CHILD_NAME, DatabaseStatus, INVITE_ANNOTATION, LocalNode, NODE_LABEL, NodeState, UID_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Namespace, Secret},
-    policy::v1::PodDisruptionBudget,
 };
-use kube::{Api, ResourceExt, api::PostParams};
+use kube::{Api, Resource, ResourceExt, api::PostParams, core::NamespaceResourceScope};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     build::{
@@ -71,9 +73,10 @@ pub async fn carry_out(
     let deployment = apply(client, "apply the Deployment", &deployment).await?;
     pass.workload = Some(super::report::Workload::of(&deployment));
     apply(client, "apply the Service", &service).await?;
-    apply(client, "apply the Ingress", &ingress).await?;
-    pass.routed = true;
-    ensure_disruption_budget(context, node, pod_disruption_budget).await
+    pass.routed = ingress.is_some();
+    apply_or_remove(context, node, ["apply the Ingress", "remove the Ingress"], ingress).await?;
+    let budget_acts = ["apply the PodDisruptionBudget", "remove the PodDisruptionBudget"];
+    apply_or_remove(context, node, budget_acts, pod_disruption_budget).await
 }
 
 /// Creates the namespace, or recognises it by its mark. Never applied over: adopting is the danger.
@@ -141,6 +144,7 @@ async fn ensure_database(
             mark: &mark,
             password: secrets.password.as_deref().unwrap_or_default(),
             connection_limit: node.connection_limit,
+            may_sign_in: node.state != NodeState::Inactive,
         })
         .await?;
     let settled = is_settled(resource, node) && !database.opened_now;
@@ -228,17 +232,23 @@ fn end_of_validity(now: Timestamp) -> Timestamp {
     Timestamp::from_second(end.as_second()).unwrap_or(end)
 }
 
-async fn ensure_disruption_budget(
+/// Applies a child that a node has only in some states, or removes what an earlier state left.
+async fn apply_or_remove<K>(
     context: &Context,
     node: &ValidNode,
-    wanted: Option<PodDisruptionBudget>,
-) -> Result<(), Failure> {
-    if let Some(budget) = wanted {
-        return apply(&context.client, "apply the PodDisruptionBudget", &budget).await.map(drop);
+    [applying, removing]: [&'static str; 2],
+    wanted: Option<K>,
+) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    if let Some(child) = wanted {
+        return apply(&context.client, applying, &child).await.map(drop);
     }
-    let api = Api::<PodDisruptionBudget>::namespaced(context.client.clone(), &node.slug.namespace());
-    match api.get_opt(CHILD_NAME).await.map_err(kubernetes("read the PodDisruptionBudget"))? {
-        Some(budget) => delete(&api, "delete the PodDisruptionBudget", &budget).await,
+    // Looked for first: a delete of nothing would be a write for nothing.
+    let api = Api::<K>::namespaced(context.client.clone(), &node.slug.namespace());
+    match api.get_opt(CHILD_NAME).await.map_err(kubernetes(removing))? {
+        Some(child) => delete(&api, removing, &child).await,
         None => Ok(()),
     }
 }

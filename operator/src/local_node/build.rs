@@ -14,7 +14,7 @@ mod service_account;
 
 use std::collections::BTreeMap;
 
-use fateh_crds::{CHILD_NAME, DatabaseServerSpec, NODE_LABEL, NodeContent, NodeReport};
+use fateh_crds::{CHILD_NAME, DatabaseServerSpec, NODE_LABEL, NodeContent, NodeReport, NodeState};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -57,8 +57,8 @@ pub struct Children {
     pub deployment: Deployment,
     /// How the pods are found.
     pub service: Service,
-    /// How users come in.
-    pub ingress: Ingress,
+    /// How users come in; only while the node is active.
+    pub ingress: Option<Ingress>,
     /// Only when there is more than one pod.
     pub pod_disruption_budget: Option<PodDisruptionBudget>,
 }
@@ -75,8 +75,8 @@ pub fn build(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec)
         node_content: node_objects::build_node_content(node),
         network_policy: network_policy::build_network_policy(node, settings, server),
         service: service::build_service(node),
-        ingress: ingress::build_ingress(node, settings),
-        pod_disruption_budget: (node.replicas > 1).then(|| pod_disruption_budget::build_pod_disruption_budget(node)),
+        ingress: (node.state == NodeState::Active).then(|| ingress::build_ingress(node, settings)),
+        pod_disruption_budget: (replicas(node) > 1).then(|| pod_disruption_budget::build_pod_disruption_budget(node)),
         config_map,
     }
 }
@@ -85,6 +85,12 @@ pub fn build(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec)
 #[must_use]
 pub fn image<'a>(node: &'a ValidNode, settings: &'a Settings) -> &'a str {
     node.image.as_deref().unwrap_or(&settings.runtime.node_image)
+}
+
+/// Pods of the node: none unless it is active.
+#[must_use]
+pub fn replicas(node: &ValidNode) -> i32 {
+    if node.state == NodeState::Active { node.replicas } else { 0 }
 }
 
 /// Where the node answers.
@@ -184,6 +190,15 @@ pub(crate) mod tests {
                 insta::assert_yaml_snapshot!("ingress", ingress);
                 insta::assert_yaml_snapshot!("pod_disruption_budget", pod_disruption_budget);
             });
+        }
+    }
+
+    #[test]
+    fn a_node_at_rest_has_no_pods_no_route_and_no_budget() {
+        for state in [NodeState::Suspended, NodeState::Inactive] {
+            let children = build(&ValidNode { state, ..full() }, &settings(), &server());
+            assert_eq!(children.deployment.spec.unwrap().replicas, Some(0));
+            assert!(children.ingress.is_none() && children.pod_disruption_budget.is_none());
         }
     }
 

@@ -214,6 +214,7 @@ fn next(pass: &Pass, now: Timestamp) -> Action {
 
 async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> Result<(), Failure> {
     let node = validate(resource, &context.settings.routing.base_domain)?;
+    pass.state = node.state;
     pass.url = Some(build::url(&node, &context.settings));
     pass.namespace = Some(node.slug.namespace());
     pass.image = Some(build::image(&node, &context.settings).to_owned());
@@ -334,7 +335,8 @@ fn transitions(previous: &LocalNodeStatus, now: &LocalNodeStatus) -> Vec<(EventT
             condition.status != "Unknown" && !(now.phase == Phase::Deleting && condition.type_ == "Ready")
         })
         .map(|condition| {
-            let normal = condition.status == "True" || condition.reason == "Deploying";
+            let as_asked = matches!(condition.reason.as_str(), "Deploying" | "Suspended" | "Inactive");
+            let normal = condition.status == "True" || as_asked;
             let kind = if normal { EventType::Normal } else { EventType::Warning };
             (kind, condition.reason.clone(), condition.message.clone())
         })

@@ -2,7 +2,7 @@
 
 use fateh_common::money::format_minor_units;
 use fateh_crds::{
-    ContentStatus, DatabaseStatus, LocalNodeStatus, NodeReportStatus, Phase, RuntimeStatus, StatisticsStatus,
+    ContentStatus, DatabaseStatus, LocalNodeStatus, NodeReportStatus, NodeState, Phase, RuntimeStatus, StatisticsStatus,
 };
 use jiff::Timestamp;
 
@@ -17,6 +17,8 @@ use crate::{
 pub struct Pass {
     /// Generation that was carried out.
     pub generation: Option<i64>,
+    /// What the node is to be.
+    pub state: NodeState,
     /// Where the node answers.
     pub url: Option<String>,
     /// The node's namespace.
@@ -84,6 +86,7 @@ impl Pass {
     pub const fn begin(generation: Option<i64>, report: Option<NodeReportStatus>, reporting: Reporting) -> Self {
         Self {
             generation,
+            state: NodeState::Active,
             url: None,
             namespace: None,
             image: None,
@@ -110,8 +113,10 @@ impl Workload {
 /// The status that `pass` makes of the `previous` one.
 #[must_use]
 pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalNodeStatus {
-    let served_before = find(&previous.conditions, "Ready")
-        .is_some_and(|ready| ready.status == "True" || (ready.status == "False" && previous.phase == Phase::Degraded));
+    // At this generation: a new one is converged to, whatever the one before it had reached.
+    let served_before = find(&previous.conditions, "Ready").is_some_and(|ready| {
+        ready.observed_generation == pass.generation && (ready.status == "True" || previous.phase == Phase::Degraded)
+    });
     let ready = ready(pass, served_before);
     let stalled = pass.failure.as_ref().is_some_and(|failure| failure.disposition() == Disposition::NeedsAPerson);
     let done = ready.holds == Some(true);
@@ -161,6 +166,16 @@ fn ready(pass: &Pass, served_before: bool) -> Fact {
         return if certain { Fact::fails("Ready", reason, message) } else { Fact::unknown("Ready", reason, message) };
     }
     match &pass.workload {
+        Some(workload) if workload.wanted == 0 && (workload.ready > 0 || !workload.current) => {
+            Fact::unknown("Ready", "Stopping", format!("{} pods are still to stop", workload.ready))
+        }
+        Some(workload) if workload.wanted == 0 => {
+            let message = match pass.state {
+                NodeState::Inactive => "inactive as asked: no pods, no route, its role locked; all data is kept",
+                _ => "suspended as asked: no pods, no route; all data is kept",
+            };
+            Fact::holds("Ready", state_reason(pass.state), message)
+        }
         Some(workload) if workload.is_rolled_out() => {
             Fact::holds("Ready", "Serving", format!("answers at {}", pass.url.as_deref().unwrap_or_default()))
         }
@@ -186,6 +201,11 @@ fn database(pass: &Pass) -> Fact {
 
 fn workload(pass: &Pass) -> Fact {
     match &pass.workload {
+        Some(workload) if workload.wanted == 0 => Fact::fails(
+            "WorkloadAvailable",
+            state_reason(pass.state),
+            format!("no pods are wanted, {} are left", workload.ready),
+        ),
         Some(workload) if workload.available > 0 => {
             Fact::holds("WorkloadAvailable", "Available", workload_message(workload))
         }
@@ -204,7 +224,9 @@ fn workload_message(workload: &Workload) -> String {
 }
 
 fn route(pass: &Pass) -> Fact {
-    if pass.routed {
+    if pass.state != NodeState::Active && pass.workload.is_some() {
+        Fact::fails("RouteReady", state_reason(pass.state), "no route of its own is wanted")
+    } else if pass.routed {
         Fact::holds("RouteReady", "Applied", format!("Ingress for {}", pass.url.as_deref().unwrap_or_default()))
     } else {
         Fact::unknown("RouteReady", "Waiting", "the route was not reached in this pass")
@@ -233,10 +255,21 @@ fn admin(pass: &Pass, previous: &LocalNodeStatus) -> Fact {
 }
 
 fn reporting(pass: &Pass) -> Fact {
+    if pass.state != NodeState::Active {
+        return Fact::fails("Reporting", state_reason(pass.state), "a node without pods does not report");
+    }
     match pass.reporting {
         Reporting::Current => Fact::holds("Reporting", "Reporting", "the node reports on time"),
         Reporting::Silent => Fact::fails("Reporting", "Silent", "three reports in a row are missing"),
         Reporting::Unknown => Fact::unknown("Reporting", "Waiting", "no report has been seen yet"),
+    }
+}
+
+const fn state_reason(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Active => "Active",
+        NodeState::Suspended => "Suspended",
+        NodeState::Inactive => "Inactive",
     }
 }
 
@@ -246,7 +279,11 @@ const fn phase(pass: &Pass, done: bool, stalled: bool, served_before: bool) -> P
     } else if stalled {
         Phase::Stalled
     } else if done {
-        Phase::Ready
+        match pass.state {
+            NodeState::Active => Phase::Ready,
+            NodeState::Suspended => Phase::Suspended,
+            NodeState::Inactive => Phase::Inactive,
+        }
     } else if served_before {
         Phase::Degraded
     } else {
@@ -366,6 +403,31 @@ mod tests {
         );
         assert_eq!(ready_of(&stalled), ("False", "NamespaceTaken", Phase::Stalled));
         assert!(is_true(&stalled.conditions, "Stalled"));
+    }
+
+    #[test]
+    fn a_suspended_node_is_ready_once_its_pods_are_gone_and_comes_back() {
+        let before = status(&LocalNodeStatus::default(), &serving(), at(1));
+        let suspended = |left: i32| Pass {
+            state: NodeState::Suspended,
+            workload: Some(Workload {
+                wanted: 0,
+                ready: left,
+                updated: 0,
+                available: left,
+                current: true,
+                trouble: None,
+            }),
+            routed: false,
+            ..serving()
+        };
+        assert_eq!(ready_of(&status(&before, &suspended(1), at(2))).0, "Unknown");
+        let done = status(&before, &suspended(0), at(3));
+        assert_eq!(ready_of(&done), ("True", "Suspended", Phase::Suspended));
+        assert!(!is_true(&done.conditions, "RouteReady") && !is_true(&done.conditions, "Stalled"));
+        let inactive = Pass { state: NodeState::Inactive, ..suspended(0) };
+        assert_eq!(ready_of(&status(&done, &inactive, at(4))), ("True", "Inactive", Phase::Inactive));
+        assert_eq!(ready_of(&status(&done, &serving(), at(5))), ("True", "Serving", Phase::Ready));
     }
 
     #[test]

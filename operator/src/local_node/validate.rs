@@ -34,6 +34,8 @@ pub struct ValidNode {
     pub currency: String,
     /// IANA.
     pub timezone: String,
+    /// What the node is to be.
+    pub state: NodeState,
     /// The first admin's e-mail.
     pub admin_email: String,
     /// Number of pods.
@@ -66,12 +68,6 @@ pub struct ValidNode {
 pub fn validate(node: &LocalNode, base_domain: &str) -> Result<ValidNode, Failure> {
     let slug = Slug::parse(&node.name_any()).map_err(|error| Failure::stalled("InvalidName", error.to_string()))?;
     let spec = &node.spec;
-    if spec.state != NodeState::Active {
-        return Err(Failure::stalled(
-            "NotYetSupported",
-            format!("spec.state {:?} cannot be carried out by this version; set it to Active", spec.state),
-        ));
-    }
     let settings_bytes = serde_json::to_vec(&spec.settings).map_or(usize::MAX, |bytes| bytes.len());
     if settings_bytes > MAX_SETTINGS_BYTES {
         return Err(Failure::stalled(
@@ -103,6 +99,7 @@ pub fn validate(node: &LocalNode, base_domain: &str) -> Result<ValidNode, Failur
         language: spec.language.clone(),
         currency: spec.currency.clone(),
         timezone: spec.timezone.clone(),
+        state: spec.state,
         admin_email: spec.admin_email.clone(),
         replicas: spec.runtime.replicas,
         image: spec.runtime.image.clone(),
@@ -158,8 +155,6 @@ pub(crate) mod tests {
         let many = json!({"a": "x".repeat(70_000)});
         for (name, spec, reason, field) in [
             ("www", json!({}), "InvalidName", "reserved"),
-            ("riyadh", json!({"state": "Suspended"}), "NotYetSupported", "spec.state"),
-            ("riyadh", json!({"state": "Inactive"}), "NotYetSupported", "spec.state"),
             ("riyadh", json!({"settings": many}), "SettingsTooLarge", "spec.settings"),
             (
                 "riyadh",

@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{DATABASE_SECRET, HTTP_PORT, MANAGEMENT_PORT, SIGNING_KEY_SECRET, image, metadata, pod_labels};
+use super::{DATABASE_SECRET, HTTP_PORT, MANAGEMENT_PORT, SIGNING_KEY_SECRET, image, metadata, pod_labels, replicas};
 use crate::{local_node::validate::ValidNode, settings::Settings};
 
 /// Annotation on the pods: a new configuration is a new pod.
@@ -33,7 +33,7 @@ pub fn build_deployment(node: &ValidNode, settings: &Settings, config: &ConfigMa
     Deployment {
         metadata: metadata(node, CHILD_NAME),
         spec: Some(DeploymentSpec {
-            replicas: Some(node.replicas),
+            replicas: Some(replicas(node)),
             selector: LabelSelector { match_labels: Some(pod_labels(node)), match_expressions: None },
             // A new pod serves before an old one goes, so a change of one replica is no outage.
             strategy: Some(DeploymentStrategy {
