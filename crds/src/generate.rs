@@ -138,11 +138,11 @@ mod tests {
             assert!(path.ends_with("[]") || is("description"), "{path} has no description");
             match kind {
                 "string" => {
-                    assert!(is("maxLength") || is("enum") || field["format"] == "date-time", "{path} is unbounded")
+                    assert!(is("maxLength") || is("enum") || field["format"] == "date-time", "{path} is unbounded");
                 }
                 "array" => assert!(is("maxItems"), "{path} is unbounded"),
                 "object" if is("x-kubernetes-preserve-unknown-fields") => {
-                    assert!(is("maxProperties"), "{path} is unbounded")
+                    assert!(is("maxProperties"), "{path} is unbounded");
                 }
                 _ => {}
             }

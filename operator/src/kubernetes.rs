@@ -8,18 +8,40 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::failure::{Failure, kubernetes};
+use crate::{
+    failure::{Failure, kubernetes},
+    ownership::take_over,
+};
 
 /// Field manager of everything that the operator applies.
 pub const FIELD_MANAGER: &str = "fateh-operator";
 
-/// Applies a namespaced object server-side and returns what the API server made of it, status included.
+/// Applies a namespaced object that is the operator's alone: what others added to it is removed.
+/// Returns what the API server made of it, status included.
 ///
 /// # Errors
 /// Names the act; a namespace that is being deleted is told apart, because it only takes waiting.
 pub async fn apply<K>(client: &Client, act: &'static str, object: &K) -> Result<K, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let applied = apply_shared(client, act, object).await?;
+    let Some(entries) = take_over(applied.managed_fields(), FIELD_MANAGER) else { return Ok(applied) };
+    let namespace = object.namespace().unwrap_or_default();
+    let api = Api::<K>::namespaced(client.clone(), &namespace);
+    // The version guards against a change in between: then the next pass tries again.
+    let part = json!({"metadata": {"resourceVersion": applied.resource_version(), "managedFields": entries}});
+    api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&part)).await.map_err(kubernetes(act))?;
+    apply_shared(client, act, object).await
+}
+
+/// Applies a namespaced object of which others may own parts of the spec; see [`apply`].
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_shared<K>(client: &Client, act: &'static str, object: &K) -> Result<K, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod kubernetes;
 pub mod local_node;
 pub mod metrics;
+pub mod ownership;
 mod run;
 pub mod settings;
 pub mod throttle;

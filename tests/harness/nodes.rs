@@ -60,10 +60,24 @@ pub async fn pods_serve(client: &Client, name: &str) {
 /// Applies a node, plays its pods, and waits until it is Ready.
 pub async fn ready_node(client: &Client, name: &str, spec: Value) -> LocalNode {
     let node = apply_node(client, name, spec).await.unwrap_or_else(|error| panic!("apply {name}: {error}"));
-    condition(client, name, "RouteReady", "True").await;
-    pods_serve(client, name).await;
-    condition(client, name, "Ready", "True").await;
+    becomes_ready(client, name).await;
     node
+}
+
+/// Plays the node's pods, as often as the operator changes them, until the node is Ready at its newest generation.
+pub async fn becomes_ready(client: &Client, name: &str) {
+    let nodes = Api::<LocalNode>::all(client.clone());
+    eventually(&format!("readiness of {name}"), 60, async || {
+        pods_serve(client, name).await;
+        let node = nodes.get(name).await.map_err(|error| error.to_string())?;
+        let ready =
+            node.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == "Ready");
+        match ready {
+            Some(ready) if ready.status == "True" && ready.observed_generation == node.metadata.generation => Ok(()),
+            other => Err(format!("{other:#?}")),
+        }
+    })
+    .await;
 }
 
 /// Deletes a node and waits until it is gone.

@@ -1,6 +1,6 @@
 //! A change of the spec is followed by every child that it touches, and by no other.
 
-use fateh_tests::{Postgres, condition, eventually, kubernetes, pods_serve, ready_node, secret};
+use fateh_tests::{Postgres, becomes_ready, condition, eventually, kubernetes, ready_node, secret};
 use k8s_openapi::api::{
     apps::v1::Deployment, core::v1::ConfigMap, networking::v1::Ingress, policy::v1::PodDisruptionBudget,
 };
@@ -25,8 +25,7 @@ async fn a_change_is_carried_out_and_reported_for_its_generation() {
     });
     fateh_tests::apply_node(&client, "changing", spec.clone()).await.unwrap();
     condition(&client, "changing", "DatabaseReady", "True").await;
-    pods_serve(&client, "changing").await;
-    condition(&client, "changing", "Ready", "True").await;
+    becomes_ready(&client, "changing").await;
     assert_eq!(template().await, before, "a change of replicas, fees, hosts and limit restarts no pod");
     assert_eq!(deployments.get("node").await.unwrap().spec.unwrap().replicas, Some(3));
     let budgets = Api::<PodDisruptionBudget>::namespaced(client.clone(), namespace);

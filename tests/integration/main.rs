@@ -6,6 +6,7 @@
 mod admission;
 mod changes;
 mod deletion;
+mod drift;
 mod generated;
 mod invitation;
 mod node_runtime;

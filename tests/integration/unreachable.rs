@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use fateh_crds::{DatabaseServer, LocalNode};
-use fateh_tests::{Postgres, TESTER, apply_node, condition, kubernetes, pods_serve};
+use fateh_tests::{Postgres, TESTER, apply_node, becomes_ready, condition, kubernetes};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
@@ -54,9 +54,7 @@ async fn a_server_out_of_reach_delays_and_destroys_nothing() {
     assert_eq!(condition(&client, "cut-off", "DatabaseReady", "False").await, "DatabaseUnreachable");
     assert_eq!(condition(&client, "cut-off", "Reconciling", "True").await, "DatabaseUnreachable");
     open.store(true, Ordering::Relaxed);
-    condition(&client, "cut-off", "RouteReady", "True").await;
-    pods_serve(&client, "cut-off").await;
-    condition(&client, "cut-off", "Ready", "True").await;
+    becomes_ready(&client, "cut-off").await;
 
     // Cut again while the node is deleted: it waits, says so, and ends when the way is open.
     open.store(false, Ordering::Relaxed);

@@ -14,6 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Resource, ResourceExt, api::PostParams, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 use super::{
     build::{
@@ -30,7 +31,7 @@ use crate::{
     context::Context,
     database::{AdminInvitation, Mark, NodeDatabase, schema_version},
     failure::{Failure, kubernetes},
-    kubernetes::{apply, delete},
+    kubernetes::{apply, apply_part, apply_shared, delete},
 };
 
 /// Carries `node` out and notes in `pass` how far it came.
@@ -61,14 +62,14 @@ pub async fn carry_out(
         service,
         ingress,
         pod_disruption_budget,
-    } = build::build(node, &context.settings, &placement.resource.spec);
+    } = build::build(node, &context.settings, &placement.resource.spec, &secrets.fingerprint());
     let client = &context.client;
     // The pods' rights, reports and walls stand before the pods.
     apply(client, "apply the ConfigMap", &config_map).await?;
     apply(client, "apply the ServiceAccount", &service_account).await?;
     apply(client, "apply the RoleBinding", &role_binding).await?;
     apply(client, "apply the NodeReport", &node_report).await?;
-    apply(client, "apply the NodeContent", &node_content).await?;
+    apply_shared(client, "apply the NodeContent", &node_content).await?;
     apply(client, "apply the NetworkPolicy", &network_policy).await?;
     let deployment = apply(client, "apply the Deployment", &deployment).await?;
     pass.workload = Some(super::report::Workload::of(&deployment));
@@ -104,7 +105,16 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
     if found.metadata.deletion_timestamp.is_some() {
         return Err(Failure::NamespaceTerminating(name));
     }
-    Ok(())
+    let wanted = build_namespace(node);
+    if wanted.labels().iter().all(|(key, value)| found.labels().get(key) == Some(value)) {
+        return Ok(());
+    }
+    // Ours, and edited by hand. The UID keeps this from reaching another namespace of the name.
+    let part = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"uid": found.uid(), "labels": wanted.labels(), "annotations": wanted.annotations()},
+    });
+    apply_part(&api, "put the namespace's labels right", &name, &part).await
 }
 
 fn is_ours(namespace: &Namespace, node: &ValidNode) -> bool {

@@ -63,12 +63,13 @@ pub struct Children {
     pub pod_disruption_budget: Option<PodDisruptionBudget>,
 }
 
-/// Builds the children of `node`, whose database lies on `server`.
+/// Builds the children of `node`, whose database lies on `server`. Pods with another fingerprint of the
+/// credentials are replaced, because they hold what the database no longer accepts.
 #[must_use]
-pub fn build(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec) -> Children {
+pub fn build(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec, credentials: &str) -> Children {
     let config_map = config_map::build_config_map(node, settings);
     Children {
-        deployment: deployment::build_deployment(node, settings, &config_map),
+        deployment: deployment::build_deployment(node, settings, &config_map, credentials),
         service_account: service_account::build_service_account(node),
         role_binding: role_binding::build_role_binding(node),
         node_report: node_objects::build_node_report(node),
@@ -176,7 +177,7 @@ pub(crate) mod tests {
                 service,
                 ingress,
                 pod_disruption_budget,
-            } = build(&node, &settings(), &server());
+            } = build(&node, &settings(), &server(), "c0ffee");
             insta::with_settings!({snapshot_suffix => name}, {
                 insta::assert_yaml_snapshot!("namespace", build_namespace(&node));
                 insta::assert_yaml_snapshot!("config_map", config_map);
@@ -196,7 +197,7 @@ pub(crate) mod tests {
     #[test]
     fn a_node_at_rest_has_no_pods_no_route_and_no_budget() {
         for state in [NodeState::Suspended, NodeState::Inactive] {
-            let children = build(&ValidNode { state, ..full() }, &settings(), &server());
+            let children = build(&ValidNode { state, ..full() }, &settings(), &server(), "c0ffee");
             assert_eq!(children.deployment.spec.unwrap().replicas, Some(0));
             assert!(children.ingress.is_none() && children.pod_disruption_budget.is_none());
         }
@@ -229,7 +230,7 @@ pub(crate) mod tests {
             service,
             ingress,
             pod_disruption_budget,
-        } = build(&valid(json!({})), &bare, &server);
+        } = build(&valid(json!({})), &bare, &server, "c0ffee");
         let children = json!([
             config_map,
             service_account,

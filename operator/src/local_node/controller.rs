@@ -9,7 +9,7 @@ use std::{
 };
 
 use fateh_crds::{
-    CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeReport, Phase,
+    CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeContent, NodeReport, Phase,
 };
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
@@ -106,6 +106,8 @@ pub async fn run(
         .watches_stream(children::<Secret>(api, named(DATABASE_SECRET)), by_label)
         .watches_stream(children::<Secret>(api, named(SIGNING_KEY_SECRET)), by_label)
         .watches_stream(children::<Secret>(api, named(INVITATION_SECRET)), by_label)
+        .watches_stream(deletions::<NodeReport>(api, named(CHILD_NAME)), by_label)
+        .watches_stream(deletions::<NodeContent>(api, named(CHILD_NAME)), by_label)
         .reconcile_on(reporting::changes(Arc::clone(&context)))
         .graceful_shutdown_on(stop.cancelled_owned());
     controller.run(reconcile, error_policy, context).for_each(|_| future::ready(())).await;
@@ -120,6 +122,24 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config).default_backoff().touched_objects()
+}
+
+/// Deletions of one kind of child, where other changes are the nodes' own and start no reconcile.
+fn deletions<K>(
+    client: &kube::Client,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let events = watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config).default_backoff();
+    events.filter_map(|event| {
+        future::ready(match event {
+            Ok(watcher::Event::Delete(object)) => Some(Ok(object)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        })
+    })
 }
 
 /// The node that an object belongs to, by its label: owner references of a cluster-scoped owner

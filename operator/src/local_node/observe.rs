@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fateh_crds::DatabaseServer;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
+use sha2::{Digest, Sha256};
 
 use super::{
     build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET},
@@ -35,6 +36,19 @@ pub struct Secrets {
     pub signing_key: Option<String>,
     /// The invitation, as an object.
     pub invitation: Option<Secret>,
+}
+
+impl Secrets {
+    /// Tells one set of credentials from another, and nothing about either: they hold 256 random bits each.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        for secret in [&self.password, &self.signing_key].into_iter().flatten() {
+            digest.update(secret);
+            digest.update([0]);
+        }
+        hex::encode(&digest.finalize()[..8])
+    }
 }
 
 /// Reads the credentials of a server and gets the connections to it.

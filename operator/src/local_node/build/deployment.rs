@@ -23,13 +23,15 @@ use crate::{local_node::validate::ValidNode, settings::Settings};
 
 /// Annotation on the pods: a new configuration is a new pod.
 const CONFIG_ANNOTATION: &str = "fateh-platform.com/config";
+/// Annotation on the pods: new credentials are a new pod.
+const CREDENTIALS_ANNOTATION: &str = "fateh-platform.com/credentials";
 /// Where the pods find what they mount.
 const MOUNTS: &str = "/run/fateh";
 /// The image's unprivileged user.
 const USER: i64 = 65532;
 
 /// The node's pods: non-root, read-only, without capabilities.
-pub fn build_deployment(node: &ValidNode, settings: &Settings, config: &ConfigMap) -> Deployment {
+pub fn build_deployment(node: &ValidNode, settings: &Settings, config: &ConfigMap, credentials: &str) -> Deployment {
     Deployment {
         metadata: metadata(node, CHILD_NAME),
         spec: Some(DeploymentSpec {
@@ -47,7 +49,10 @@ pub fn build_deployment(node: &ValidNode, settings: &Settings, config: &ConfigMa
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels(node)),
-                    annotations: Some(BTreeMap::from([(CONFIG_ANNOTATION.to_owned(), digest(config))])),
+                    annotations: Some(BTreeMap::from([
+                        (CONFIG_ANNOTATION.to_owned(), digest(config)),
+                        (CREDENTIALS_ANNOTATION.to_owned(), credentials.to_owned()),
+                    ])),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod(node, settings)),
