@@ -31,5 +31,9 @@ pub const UID_ANNOTATION: &str = "fateh-platform.com/uid";
 pub const NODE_FINALIZER: &str = "fateh-platform.com/node";
 /// Annotation on a LocalNode: a new value (a nonce) makes a new invitation for the first admin.
 pub const INVITE_ANNOTATION: &str = "fateh-platform.com/invite";
+/// Annotation on a new LocalNode: the retired database, or the one of a rebuilt cluster, that it takes over.
+pub const ADOPT_ANNOTATION: &str = "fateh-platform.com/adopt-database";
+/// Annotation on a LocalNode, its value the LocalNode's UID: its database is given up when it is deleted.
+pub const ABANDON_ANNOTATION: &str = "fateh-platform.com/abandon-database";
 /// Name of the namespaced children of a node, and of the Deployment's container.
 pub const CHILD_NAME: &str = "node";

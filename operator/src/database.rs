@@ -2,6 +2,7 @@
 //!
 //! All of it is idempotent: each step looks first, and finds itself done or does itself.
 
+mod adopt;
 mod mark;
 mod node_session;
 mod provision;

@@ -35,6 +35,11 @@ impl Mark {
     }
 }
 
+/// Whether `comment` is a mark of ours, whosever.
+pub fn is_marked(comment: Option<&str>) -> bool {
+    comment.is_some_and(|comment| value(comment, NODE).is_some() && value(comment, CLUSTER).is_some())
+}
+
 /// The password fingerprint in a role's comment.
 pub fn fingerprint(comment: Option<&str>) -> Option<&str> {
     value(comment?, PASSWORD)

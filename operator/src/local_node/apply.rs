@@ -6,7 +6,9 @@ use ed25519_dalek::{
     SigningKey,
     pkcs8::{EncodePrivateKey, spki::der::pem::LineEnding},
 };
-use fateh_crds::{CHILD_NAME, DatabaseStatus, INVITE_ANNOTATION, LocalNode, NODE_LABEL, NodeState, UID_ANNOTATION};
+use fateh_crds::{
+    ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, INVITE_ANNOTATION, LocalNode, NODE_LABEL, NodeState, UID_ANNOTATION,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -148,6 +150,9 @@ async fn ensure_database(
 ) -> Result<(), Failure> {
     let server = &placement.server;
     let mark = Mark { node: node.uid.clone(), cluster: context.cluster.clone() };
+    if let Some(from) = resource.annotations().get(ADOPT_ANNOTATION) {
+        server.adopt_database(&node.slug, &mark, from).await?;
+    }
     let database = server
         .ensure_database(&NodeDatabase {
             slug: &node.slug,

@@ -1,6 +1,6 @@
 //! The end of a node: namespace, then database, then the finalizer. Needs a client.
 
-use fateh_crds::{LocalNode, NODE_LABEL, ReclaimPolicy, Slug, UID_ANNOTATION};
+use fateh_crds::{ABANDON_ANNOTATION, DatabaseStatus, LocalNode, NODE_LABEL, ReclaimPolicy, Slug, UID_ANNOTATION};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};
 
@@ -68,14 +68,18 @@ async fn release_database(context: &Context, node: &LocalNode, slug: &Slug, uid:
     let Some(database) = node.status.as_ref().and_then(|status| status.database.as_ref()) else {
         return Ok(Step::Done("no database had been made".to_owned()));
     };
+    let DatabaseStatus { name, server, .. } = database;
+    if node.annotations().get(ABANDON_ANNOTATION) == Some(&uid) {
+        return Ok(Step::Done(format!(
+            "database {name} on server {server} is given up, as asked: nothing was done to it"
+        )));
+    }
     let servers = context.database_servers.state();
-    let Some(resource) = servers.into_iter().find(|server| server.name_any() == database.server) else {
-        let server = &database.server;
+    let Some(resource) = servers.into_iter().find(|resource| resource.name_any() == *server) else {
         return Ok(Step::Waiting(
             "DatabaseServerUnknown",
             format!(
-                "database {} lies on DatabaseServer {server}, which does not exist; create it again",
-                database.name
+                "database {name} lies on DatabaseServer {server}, which does not exist; create it again, or give the database up with the annotation {ABANDON_ANNOTATION}: \"{uid}\""
             ),
         ));
     };
