@@ -26,5 +26,5 @@ trap 'exit 130' INT TERM
 "$here/up.sh"
 "$here/deploy.sh"
 cd "$root"
-KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH FATEH_CA=$dev/ca.crt FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin \
+KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH FATEH_CA=$dev/ca.crt FATEH_AUDIT=$log/audit.log FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin \
   cargo test --locked -p fateh-e2e -- "$@"

@@ -129,3 +129,13 @@ KUBECONFIG=$state/admin.kubeconfig \
 FATEH_OPERATOR_PASSWORD=$operator_password FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port \
 FATEH_LOGS=$log FATEH_PROGRAMS=$programs RUST_BACKTRACE=0 \
   cargo test --locked -p fateh-tests -- "$@"
+
+# Everything was logged, by PostgreSQL and by the operator; no secret may be in it, nor in what anyone can read.
+step "no secret in logs, events, status"
+kubectl get secrets -A -o json | jq -r '.items[] | select(.metadata.name | startswith("node-") or . == "postgres-admin") | .data
+  | .password, .token, .["key.pem"] | values | @base64d' | grep -v -e '-----' | sort -u > "$state/secrets"
+echo "$operator_password" >> "$state/secrets"
+[ "$(wc -l < "$state/secrets")" -gt 1 ] || fail "there was no secret to look for"
+kubectl get events,localnodes,databaseservers,nodereports,nodecontents -A -o json > "$log/readable.log"
+if leaks=$(grep -l -F -f "$state/secrets" "$log"/*.log); then fail "a secret stands in clear in: $leaks"; fi
+finish

@@ -41,6 +41,7 @@ render kubelet.yaml "$state/etc/kubelet.yaml"
 render Corefile "$state/etc/Corefile"
 render traefik-tls.yaml "$state/etc/traefik-tls.yaml"
 render system.yaml "$state/etc/system.yaml"
+render audit.yaml "$state/etc/audit.yaml"
 render cni.conflist "$state/cni/net.d/10-fateh.conflist"
 
 step "network"
@@ -61,7 +62,8 @@ start kube-apiserver "$bin/kube-apiserver" --etcd-servers http://127.0.0.1:2379 
   --kubelet-client-certificate "$pki/apiserver-kubelet.crt" --kubelet-client-key "$pki/apiserver-kubelet.key" \
   --kubelet-certificate-authority "$pki/cluster.crt" --kubelet-preferred-address-types InternalIP \
   --service-account-issuer https://kubernetes.default.svc.cluster.local \
-  --service-account-key-file "$pki/service-account.pub" --service-account-signing-key-file "$pki/service-account.key"
+  --service-account-key-file "$pki/service-account.pub" --service-account-signing-key-file "$pki/service-account.key" \
+  --audit-policy-file "$state/etc/audit.yaml" --audit-log-path "$log/audit.log"
 await 60 "the API server" kubectl get --raw /readyz
 
 step "controller manager and scheduler"

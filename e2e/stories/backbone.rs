@@ -15,7 +15,7 @@ async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-async fn kubectl(arguments: &[&str]) -> String {
+pub async fn kubectl(arguments: &[&str]) -> String {
     run("kubectl", arguments).await.unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
 }
 
@@ -23,7 +23,7 @@ async fn kubectl_json(arguments: &[&str]) -> Value {
     serde_json::from_str(&kubectl(&[arguments, &["-o", "json"]].concat()).await).unwrap()
 }
 
-async fn apply(name: &str, more: &str) {
+pub async fn apply(name: &str, more: &str) {
     let manifest = format!(
         "apiVersion: fateh-platform.com/v1alpha1\nkind: LocalNode\nmetadata: {{name: {name}}}\nspec:\n  displayName: مدرسة\n  region: mena\n  adminEmail: admin@example.com\n{more}"
     );
@@ -33,12 +33,12 @@ async fn apply(name: &str, more: &str) {
     std::fs::remove_file(file).unwrap();
 }
 
-async fn wait_ready(name: &str) {
+pub async fn wait_ready(name: &str) {
     kubectl(&["wait", "--for=condition=Ready", "--timeout=120s", &format!("localnode/{name}")]).await;
 }
 
 /// The node's host as the world sees it, through the ingress controller and its certificate.
-fn host(name: &str) -> Http {
+pub fn host(name: &str) -> Http {
     let host = format!("{name}.fateh-platform.com:8443");
     Http {
         base: format!("https://{host}"),
@@ -48,7 +48,7 @@ fn host(name: &str) -> Http {
 }
 
 /// The route is applied before the ingress controller has heard of it.
-async fn answers(http: &Http) -> Value {
+pub async fn answers(http: &Http) -> Value {
     eventually("an answer at the host", 30, async || {
         let answer = http.get("/api/local/node", None).await;
         if answer.status == 200 { Ok(answer.json["data"].clone()) } else { Err(answer) }
