@@ -26,5 +26,11 @@ trap 'exit 130' INT TERM
 "$here/up.sh"
 "$here/deploy.sh"
 cd "$root"
-KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH FATEH_CA=$dev/ca.crt FATEH_AUDIT=$log/audit.log FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin \
+export KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH RUST_BACKTRACE=0
+export FATEH_CA=$dev/ca.crt FATEH_AUDIT=$log/audit.log FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin
+if [ $# -gt 0 ]; then
   cargo test --locked -p fateh-e2e -- "$@"
+else
+  cargo test --locked -p fateh-e2e -- --skip disturbing
+  cargo test --locked -p fateh-e2e -- disturbing --test-threads 1 --show-output
+fi

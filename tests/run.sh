@@ -133,7 +133,7 @@ FATEH_LOGS=$log FATEH_PROGRAMS=$programs RUST_BACKTRACE=0 \
 # Everything was logged, by PostgreSQL and by the operator; no secret may be in it, nor in what anyone can read.
 step "no secret in logs, events, status"
 kubectl get secrets -A -o json | jq -r '.items[] | select(.metadata.name | startswith("node-") or . == "postgres-admin") | .data
-  | .password, .token, .["key.pem"] | values | @base64d' | grep -v -e '-----' | sort -u > "$state/secrets"
+  | .password, .token, .["key.pem"] | values | @base64d' | grep -v -e '-----' | grep -E '.{16}' | sort -u > "$state/secrets"
 echo "$operator_password" >> "$state/secrets"
 [ "$(wc -l < "$state/secrets")" -gt 1 ] || fail "there was no secret to look for"
 kubectl get events,localnodes,databaseservers,nodereports,nodecontents -A -o json > "$log/readable.log"

@@ -9,7 +9,7 @@ use tokio::process::Command;
 const PASSWORD: &str = "a long enough password";
 
 /// Runs a program; its standard output, or what it complained about.
-async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+pub async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(arguments).output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -19,7 +19,7 @@ pub async fn kubectl(arguments: &[&str]) -> String {
     run("kubectl", arguments).await.unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
 }
 
-async fn kubectl_json(arguments: &[&str]) -> Value {
+pub async fn kubectl_json(arguments: &[&str]) -> Value {
     serde_json::from_str(&kubectl(&[arguments, &["-o", "json"]].concat()).await).unwrap()
 }
 

@@ -49,6 +49,9 @@ pub enum Failure {
         /// Why it failed.
         source: sqlx::migrate::MigrateError,
     },
+    /// Another operator may be leading.
+    #[error("{0}: this operator's lease may have ended; the leader goes on")]
+    NotLeading(&'static str),
     /// The reconcile took too long.
     #[error("the reconcile was not done after {0} s; it goes on from where it was")]
     Deadline(u64),
@@ -80,6 +83,7 @@ impl Failure {
             Self::DatabaseUnreachable { .. } => "DatabaseUnreachable",
             Self::Database { .. } => "DatabaseFailed",
             Self::Migrate { .. } => "MigrationFailed",
+            Self::NotLeading(_) => "NotLeading",
             Self::Deadline(_) => "DeadlineExceeded",
             Self::Generate(_) => "KeyGenerationFailed",
             Self::Stalled { reason, .. } => reason,

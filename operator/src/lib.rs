@@ -9,6 +9,7 @@ pub mod database;
 pub mod database_server;
 pub mod failure;
 pub mod kubernetes;
+pub mod leadership;
 pub mod local_node;
 pub mod metrics;
 pub mod ownership;

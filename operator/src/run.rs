@@ -11,9 +11,11 @@ use fateh_common::{
     management::{self, Readiness},
 };
 use fateh_crds::{CHILD_NAME, DatabaseServer, NodeReport};
+use http::{Method, Request};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Config, ResourceExt,
+    client::{Body, ClientBuilder},
     runtime::{
         WatchStreamExt,
         events::{Recorder, Reporter},
@@ -22,11 +24,20 @@ use kube::{
     },
 };
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{BoxError, filter::FilterLayer};
 
 use crate::{
-    backoff::Backoff, context::Context, database::Servers, database_server, kubernetes::FIELD_MANAGER, local_node,
-    metrics::Metrics, settings::Settings, throttle::Throttle,
+    backoff::Backoff,
+    context::Context,
+    database::Servers,
+    database_server,
+    kubernetes::FIELD_MANAGER,
+    leadership::{Candidate, Fence},
+    local_node,
+    metrics::Metrics,
+    settings::Settings,
+    throttle::Throttle,
 };
 
 /// The size of a database in status moves at most this often.
@@ -44,6 +55,9 @@ pub enum RunError {
     /// Signals could not be heard.
     #[error("listen for signals")]
     Signals(#[source] std::io::Error),
+    /// The lease was lost, and with it the right to act: the process ends, and stands by when it is started again.
+    #[error("the leader's lease was lost")]
+    LeaseLost,
     /// A metric is named twice.
     #[error("register the metrics")]
     Metrics(#[from] prometheus::Error),
@@ -69,6 +83,15 @@ impl Readiness for CachesFilled {
     }
 }
 
+/// A client whose writes are refused while the fence is shut, whatever a reconcile believes.
+fn fenced_client(config: Config, fence: Fence) -> Result<Client, kube::Error> {
+    let check = FilterLayer::new(move |request: Request<Body>| {
+        let reads = request.method() == Method::GET;
+        if reads || fence.is_open() { Ok(request) } else { Err(BoxError::from("this operator's lease may have ended")) }
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&check).build())
+}
+
 /// Runs the operator until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -76,7 +99,11 @@ impl Readiness for CachesFilled {
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| RunError::TlsProvider)?;
     let stop = lifecycle::cancelled_by_signals().map_err(RunError::Signals)?;
-    let client = Client::try_default().await?;
+    let config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    // The election has a client of its own: the fence does not stand in its way.
+    let client = Client::try_from(config.clone())?;
+    let fence = Fence::default();
+    let fenced = fenced_client(config, fence.clone())?;
     let kube_system = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
     let address = settings.management_address;
     let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))?;
@@ -95,12 +122,14 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         .touched_objects();
 
     let metrics = Metrics::new()?;
+    let clock = Clock::system();
+    let mut candidate = Candidate::new(client, &settings.namespace, clock.clone(), fence.clone());
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
-        client,
+        recorder: Recorder::new(fenced.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
+        client: fenced,
         cluster: kube_system.uid().unwrap_or_default(),
-        clock: Clock::system(),
-        servers: Servers::default(),
+        clock: clock.clone(),
+        servers: Servers::new(fence),
         database_servers: servers.clone(),
         reports: reports.clone(),
         reports_since: Instant::now(),
@@ -113,13 +142,23 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 
     let readiness = CachesFilled { servers: servers.clone(), reports };
     let router = management::router(metrics.registry, readiness, stop.clone());
+    // The management port stays open while work drains, and says that the operator is not ready.
+    let serving = tokio::spawn(management::serve(listener, router, CancellationToken::new()));
+
+    tokio::select! {
+        () = candidate.win() => {}
+        () = stop.cancelled() => return Ok(()),
+    }
     let tasks = TaskTracker::new();
     tasks.spawn(database_server::run(Arc::clone(&context), watched_servers, servers, stop.clone()));
     tasks.spawn(local_node::run(context, watched_reports, stop.clone()));
     tasks.close();
-    // The management port stays open while work drains, and says that the operator is not ready.
-    let serving = tokio::spawn(management::serve(listener, router, tokio_util::sync::CancellationToken::new()));
+    if candidate.hold(&stop).await {
+        return Err(RunError::LeaseLost);
+    }
+    // The fence holds for the length of a lease; what is not done by then is the next leader's.
     lifecycle::drain(&stop, tasks.wait()).await;
+    candidate.release().await;
     serving.abort();
     tracing::info!("the operator has stopped");
     Ok(())

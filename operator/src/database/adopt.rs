@@ -43,6 +43,7 @@ impl Server {
         if !found.database_ours || !is_marked(found.database_comment.as_deref()) {
             return Err(refused(from, &self.name, "it does not bear the platform's mark"));
         }
+        self.may_act("take the database over")?;
         let failed = self.failed("take the database over");
         let quoted = identifier(&name);
         let mut connection = self.pool.acquire().await.map_err(&failed)?;

@@ -38,6 +38,7 @@ impl Server {
     /// When the server cannot be reached or a migration fails.
     pub async fn node_session(&self, name: &str) -> Result<NodeSession<'_>, Failure> {
         let mut connection = self.session(name).await?;
+        self.may_act("work in the node's database")?;
         let version: Option<i64> =
             sqlx::query_scalar("SELECT max(version) FROM local_node._sqlx_migrations WHERE success")
                 .fetch_one(&mut connection)

@@ -122,6 +122,7 @@ impl Server {
         if current {
             return Ok(());
         }
+        self.may_act("make the node's role")?;
         let failed = self.failed("make the node's role");
         let role = identifier(name);
         let verifier = literal(&postgres_protocol::password::scram_sha_256(node.password.as_bytes()));
@@ -164,6 +165,7 @@ impl Server {
     async fn create_database(&self, name: &str) -> Result<(), Failure> {
         let template = self.ensure_template().await?;
         let _turn = self.creates.acquire().await;
+        self.may_act("create the node's database")?;
         let text =
             format!("CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false", identifier(name), identifier(&template));
         match sqlx::query(statement(text)).execute(&self.pool).await {
@@ -176,6 +178,7 @@ impl Server {
     /// Opens the database, marked and closed to PUBLIC in the same transaction, and then to the node's
     /// role: CONNECT comes last, so whoever holds it finds everything else done.
     async fn open_database(&self, node: &NodeDatabase<'_>, name: &str) -> Result<(), Failure> {
+        self.may_act("open the node's database")?;
         let failed = self.failed("open the node's database");
         let quoted = identifier(name);
         let mut connection = self.pool.acquire().await.map_err(&failed)?;

@@ -38,6 +38,7 @@ impl Server {
             let (old, new) = (identifier(&name), identifier(&new_name));
             let comment = format!("{} fateh-platform.com/retired={now}", mark.comment());
             let mut connection = self.pool.acquire().await.map_err(&failed)?;
+            self.may_act("retire the node's database")?;
             let mut transaction = connection.begin().await.map_err(&failed)?;
             for text in [
                 format!("ALTER DATABASE {old} RENAME TO {new}"),
@@ -80,6 +81,7 @@ impl Server {
 
     /// No new sessions, and an end to the open ones.
     async fn lock_out(&self, name: &str, revoke: bool) -> Result<(), Failure> {
+        self.may_act("lock the node's role")?;
         let failed = self.failed("lock the node's role");
         let quoted = identifier(name);
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
@@ -105,6 +107,7 @@ impl Server {
 
     async fn drop_named(&self, name: &str) -> Result<(), Failure> {
         let mut connection = self.pool.acquire().await.map_err(self.failed("drop the node's database"))?;
+        self.may_act("drop the node's database")?;
         execute(&mut connection, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)))
             .await
             .map_err(self.failed("drop the node's database"))
@@ -113,6 +116,7 @@ impl Server {
     /// What a role left behind (default privileges, large objects) would keep it from being dropped.
     async fn drop_owned(&self, database: &str, role: &str) -> Result<(), Failure> {
         let mut inside = self.session(database).await?;
+        self.may_act("drop what the node's role owns")?;
         execute(&mut inside, format!("DROP OWNED BY {}", identifier(role)))
             .await
             .map_err(self.failed("drop what the node's role owns"))?;
@@ -127,6 +131,7 @@ impl Server {
             }
         }
         let mut connection = self.pool.acquire().await.map_err(self.failed("drop the node's role"))?;
+        self.may_act("drop the node's role")?;
         execute(&mut connection, format!("DROP ROLE IF EXISTS {}", identifier(name)))
             .await
             .map_err(self.failed("drop the node's role"))

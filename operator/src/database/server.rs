@@ -13,7 +13,7 @@ use sqlx::{
 };
 use tokio::sync::Semaphore;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, leadership::Fence};
 
 /// CREATE DATABASE is bound by the server's disk: more than two at a time gain nothing.
 const CREATES_AT_ONCE: usize = 2;
@@ -52,10 +52,11 @@ pub struct Server {
     options: PgConnectOptions,
     pub(super) pool: PgPool,
     pub(super) creates: Semaphore,
+    fence: Fence,
 }
 
 impl Server {
-    fn new(name: &str, spec: &DatabaseServerSpec, credentials: &AdminCredentials) -> Self {
+    fn new(name: &str, spec: &DatabaseServerSpec, credentials: &AdminCredentials, fence: Fence) -> Self {
         let mut options = PgConnectOptions::new_without_pgpass()
             .host(&spec.host)
             .port(u16::try_from(spec.port).unwrap_or(5432))
@@ -80,7 +81,7 @@ impl Server {
             .acquire_timeout(CONNECT_TIMEOUT)
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.clone());
-        Self { name: name.to_owned(), options, pool, creates: Semaphore::new(CREATES_AT_ONCE) }
+        Self { name: name.to_owned(), options, pool, creates: Semaphore::new(CREATES_AT_ONCE), fence }
     }
 
     /// A session of the operator in `database`.
@@ -126,6 +127,12 @@ impl Server {
         read().map_err(self.failed(act))
     }
 
+    /// Refuses to act when another operator may be leading: asked right before each change, because a process
+    /// that was paused in the middle of a pass still believes what it read before.
+    pub(super) fn may_act(&self, act: &'static str) -> Result<(), Failure> {
+        if self.fence.is_open() { Ok(()) } else { Err(Failure::NotLeading(act)) }
+    }
+
     /// Sorts an error: the server cannot be used at all, or one statement failed on it.
     pub(super) fn failed(&self, act: &'static str) -> impl Fn(sqlx::Error) -> Failure + use<> {
         let server = self.name.clone();
@@ -158,20 +165,28 @@ struct Known {
 }
 
 /// The servers in use, each kept as long as neither its spec nor its credentials change.
-#[derive(Default)]
-pub struct Servers(Mutex<HashMap<String, Known>>);
+pub struct Servers {
+    known: Mutex<HashMap<String, Known>>,
+    fence: Fence,
+}
 
 impl Servers {
+    /// No servers yet; what changes them is done only while `fence` is open.
+    #[must_use]
+    pub fn new(fence: Fence) -> Self {
+        Self { known: Mutex::default(), fence }
+    }
+
     /// The server of this name, with the connections it has already.
     pub fn get(&self, name: &str, spec: &DatabaseServerSpec, credentials: &AdminCredentials) -> Arc<Server> {
-        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = servers.get(name)
             && known.spec == *spec
             && known.credentials == *credentials
         {
             return Arc::clone(&known.server);
         }
-        let server = Arc::new(Server::new(name, spec, credentials));
+        let server = Arc::new(Server::new(name, spec, credentials, self.fence.clone()));
         let known = Known { spec: spec.clone(), credentials: credentials.clone(), server: Arc::clone(&server) };
         servers.insert(name.to_owned(), known);
         server

@@ -57,6 +57,7 @@ impl Server {
     }
 
     async fn build_template(&self, admin: &mut PgConnection, name: &str) -> Result<(), Failure> {
+        self.may_act("build the template")?;
         tracing::info!(server = self.name, template = name, "building the template of nodes' databases");
         let building = format!("{name}_building");
         let (quoted, quoted_name) = (identifier(&building), identifier(name));
