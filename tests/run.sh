@@ -85,7 +85,8 @@ postgres() { # NAME BIN PORT
   launch "$1" "${as_postgres[@]}" "$2/postgres" -D "$state/$1" -p "$3" -c listen_addresses=127.0.0.1 \
     -c unix_socket_directories="$state/$1.socket" -c fsync=off -c log_statement=all -c max_connections=200
   await 30 "$1" "$postgres_bin/psql" -h "$state/$1.socket" -p "$3" -U postgres -d postgres -c 'SELECT 1'
-  "$postgres_bin/psql" -h "$state/$1.socket" -p "$3" -U postgres -d postgres -v ON_ERROR_STOP=1 -qAt <<SQL
+  # This one statement holds a password in clear; what is tested is that the operator sends none.
+  PGOPTIONS="-c log_statement=none" "$postgres_bin/psql" -h "$state/$1.socket" -p "$3" -U postgres -d postgres -v ON_ERROR_STOP=1 -qAt <<SQL
 CREATE ROLE fateh_operator LOGIN CREATEDB CREATEROLE NOSUPERUSER PASSWORD '$operator_password';
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 GRANT CONNECT ON DATABASE postgres TO fateh_operator;
