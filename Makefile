@@ -27,7 +27,11 @@ down: ## Take the local cluster and everything in it away
 	@e2e/cluster/down.sh
 
 .PHONY: test
-test: lint unit integration e2e ## Everything: format, lint, deny, unit, integration, e2e; leaves nothing running
+test: free lint unit integration e2e ## Everything: format, lint, deny, unit, integration, e2e; leaves nothing running
+
+.PHONY: free
+free:
+	@e2e/run.sh --check
 
 .PHONY: lint
 lint: ## Formatting, clippy, cargo deny, shell scripts

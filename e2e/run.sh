@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Runs the stories on the machine's one local cluster, and takes it down afterwards.
-# Usage: e2e/run.sh [arguments of the test binary]
+# Usage: e2e/run.sh [--check | arguments of the test binary]; --check only says whether it could
 source "$(dirname "$0")/cluster/lib.sh"
+# A cluster that stories made and did not live to take down is not anyone's demo.
+if running kube-apiserver && [ -e "$run/story.pid" ] && ! running story; then "$here/down.sh"; fi
 if running kube-apiserver; then
   fail "a local cluster is up (a demo, perhaps); the stories need it for themselves: run \`make down\` first"
 fi
+[ "${1:-}" != --check ] || exit 0
 cleanup() {
   status=$?
   trap - EXIT
@@ -24,6 +27,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 "$here/up.sh"
+echo "$$ $(start_time $$)" > "$run/story.pid"
 "$here/deploy.sh"
 cd "$root"
 export KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH RUST_BACKTRACE=0

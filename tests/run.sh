@@ -12,11 +12,20 @@ postgres_18=$("$tests/postgres-18.sh")
 (cd "$root" && cargo build --quiet --locked -p fateh-operator -p fateh-node-runtime)
 programs=${CARGO_TARGET_DIR:-$root/target}/debug
 
+# What a run that was killed left behind.
+for old in /tmp/fateh-tests.*/; do
+  run=${old}run
+  [ -d "$run" ] && ! running owner || continue
+  for record in "$run"/*.pid; do stop "$(basename "$record" .pid)"; done
+  rm -rf "$old"
+done
+
 # A cluster of its own kind, beside the machine's one: other directories, other ports.
 state=$(mktemp -d /tmp/fateh-tests.XXXXXX)
 run=$state/run log=$state/log bin=$state/bin
 mkdir -p "$run" "$log" "$bin"
 chmod 755 "$state" "$run"
+echo "$$ $(start_time $$)" > "$run/owner.pid"
 started=()
 cleanup() {
   status=$?

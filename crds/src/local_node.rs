@@ -134,8 +134,10 @@ pub struct RuntimeSpec {
 }
 
 /// Requests and limits of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("quantity(has(self.requests.memory) ? self.requests.memory : '32Mi').compareTo(quantity(has(self.limits.memory) ? self.limits.memory : '128Mi')) <= 0").message("requests.memory (32Mi unless given) must not be above limits.memory (128Mi unless given)"))]
+#[x_kube(validation = Rule::new("!has(self.limits.cpu) || quantity(has(self.requests.cpu) ? self.requests.cpu : '10m').compareTo(quantity(self.limits.cpu)) <= 0").message("requests.cpu (10m unless given) must not be above limits.cpu"))]
 pub struct Resources {
     /// What a pod is guaranteed; default 10m of CPU and 32Mi of memory.
     #[serde(default)]
@@ -196,6 +198,7 @@ pub struct RoutingSpec {
     /// Ingress class; default: the operator's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("must be the name of an IngressClass, for example nginx"))]
     pub ingress_class_name: Option<String>,
     /// Hosts that the node answers at beside its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -205,6 +208,7 @@ pub struct RoutingSpec {
     /// Secret in the node's namespace with the certificate of the extra hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("must be the name of a Secret, for example learn-tls"))]
     pub tls_secret_name: Option<String>,
 }
 
@@ -291,7 +295,7 @@ pub struct LocalNodeStatus {
     /// Counts of the node's content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<ContentStatus>,
-    /// The value of the `invite` annotation that was last carried out.
+    /// Digest of the value of the `invite` annotation that was last carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub handled_invite: Option<String>,

@@ -17,6 +17,8 @@ operator=$("$here/image.sh" fateh-platform.com/fateh-operator "$programs/fateh-o
 runtime=$("$here/image.sh" fateh-platform.com/node-runtime "$programs/node-runtime")
 
 step "install the charts"
+# An upgrade that was killed would refuse every later one.
+kubectl delete secrets -A -l 'owner=helm,status in (pending-install,pending-upgrade)' >/dev/null
 helm upgrade --install fateh-crds "$root/charts/fateh-crds" >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/localnodes.fateh-platform.com \
   crd/databaseservers.fateh-platform.com crd/nodereports.fateh-platform.com crd/nodecontents.fateh-platform.com >/dev/null

@@ -15,7 +15,7 @@ fi
 stop containerd
 # Shims and containers outlive containerd: the former are known by our socket, the latter by our cgroup.
 for pid in $(pgrep -f "containerd-shim.* -address $containerd_socket" || true) \
-  $(find /sys/fs/cgroup/*/$cgroup -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u); do
+  $(find /sys/fs/cgroup/$cgroup /sys/fs/cgroup/*/$cgroup -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u); do
   kill -KILL "$pid" 2>/dev/null || true
 done
 for name in postgres kube-apiserver etcd; do stop $name; done
@@ -25,12 +25,13 @@ for where in "$run" "$state"; do
     umount -l "$mount" || true
   done
 done
-find /sys/fs/cgroup/*/$cgroup -depth -type d -exec rmdir {} + 2>/dev/null || true
+find /sys/fs/cgroup/$cgroup /sys/fs/cgroup/*/$cgroup -depth -type d -exec rmdir {} + 2>/dev/null || true
 ip link delete $pod_bridge 2>/dev/null || true
 ip link delete $node_bridge 2>/dev/null || true
 if command -v nft >/dev/null; then
   nft delete table ip kube-proxy 2>/dev/null || true
   nft delete table ip6 kube-proxy 2>/dev/null || true
 fi
+[ ! -e "$run/ip_forward" ] || sysctl -qw net.ipv4.ip_forward="$(cat "$run/ip_forward")"
 rm -rf "$run" "$state"
-rm -rf "$dev"/{kubeconfig,ca.crt,log,admin-password}
+rm -rf "$dev"/{kubeconfig,ca.crt,log,admin-password,admin-password.new}

@@ -55,7 +55,7 @@ await() {
 running() {
   local pid started
   read -r pid started 2>/dev/null < "$run/$1.pid" || return 1
-  [ "$(start_time "$pid")" = "$started" ]
+  [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ]
 }
 start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 

@@ -17,5 +17,15 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   fail "these Debian packages are missing: ${missing[*]}; install them as root with: apt-get install ${missing[*]}"
 fi
 echo "installing Debian packages: ${missing[*]}"
+# The programs are wanted, not the services that come with them.
+if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+  mkdir -p /etc/postgresql-common
+  echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+fi
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+fi
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

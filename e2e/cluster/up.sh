@@ -48,6 +48,7 @@ step "network"
 ip link show "$node_bridge" >/dev/null 2>&1 || ip link add "$node_bridge" type bridge
 ip addr replace "$node_ip/24" dev "$node_bridge"
 ip link set "$node_bridge" up
+[ -e "$run/ip_forward" ] || sysctl -n net.ipv4.ip_forward > "$run/ip_forward"
 sysctl -qw net.ipv4.ip_forward=1
 
 step "etcd and API server"
@@ -75,9 +76,18 @@ start kube-scheduler "$bin/kube-scheduler" --kubeconfig "$pki/scheduler.kubeconf
 kubectl apply -f "$state/etc/system.yaml" >/dev/null
 
 step "containerd, kubelet and kube-proxy"
-for controller in /sys/fs/cgroup/*/; do
-  [ ! -e "$controller/cgroup.procs" ] || mkdir -p "$controller/$cgroup"
-done
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then # cgroup v2
+  mkdir -p "/sys/fs/cgroup/$cgroup"
+  for controller in cpu cpuset memory pids hugetlb io; do
+    for directory in /sys/fs/cgroup "/sys/fs/cgroup/$cgroup"; do
+      echo "+$controller" 2>/dev/null > "$directory/cgroup.subtree_control" || true
+    done
+  done
+else
+  for controller in /sys/fs/cgroup/*/; do
+    [ ! -e "$controller/cgroup.procs" ] || mkdir -p "$controller/$cgroup"
+  done
+fi
 start containerd containerd --config "$state/etc/containerd.toml" --log-level warn
 await 30 containerd ctr version
 "$here/image.sh" fateh-platform.com/pause "$pause" "$pause_tag" >/dev/null

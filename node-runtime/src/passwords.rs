@@ -23,16 +23,16 @@ const QUEUE: usize = 32;
 pub struct Passwords(Arc<Inner>);
 
 struct Inner {
-    turns: Semaphore,
-    waiting: AtomicUsize,
+    turns: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
     /// Checked when there is no such user, so that the answer takes as long.
     nobody: String,
 }
 
 /// Counts one request in the queue for as long as it lives.
-struct Place<'a>(&'a AtomicUsize);
+struct Place(Arc<AtomicUsize>);
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -45,7 +45,7 @@ impl Passwords {
     /// When the parameters of Argon2 are refused, which a test rules out.
     pub fn new() -> Result<Self, ApiError> {
         let nobody = hash("nobody has this password")?;
-        Ok(Self(Arc::new(Inner { turns: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0), nobody })))
+        Ok(Self(Arc::new(Inner { turns: Arc::new(Semaphore::new(AT_ONCE)), waiting: Arc::default(), nobody })))
     }
 
     /// The PHC string of a password.
@@ -71,8 +71,13 @@ impl Passwords {
             self.0.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(OVERLOADED);
         }
-        let _place = Place(&self.0.waiting);
-        let _turn = self.0.turns.acquire().await.map_err(|_| OVERLOADED)?;
+        let place = Place(Arc::clone(&self.0.waiting));
+        let turn = Arc::clone(&self.0.turns).acquire_owned().await.map_err(|_| OVERLOADED)?;
+        // The turn goes with the work: a client that hangs up does not end a hash that has begun.
+        let work = move || {
+            let _held = (place, turn);
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::Internal(error.to_string()))
     }
 }
@@ -108,6 +113,30 @@ mod tests {
         assert!(passwords.verify("correct horse battery".into(), Some(stored.clone())).await.unwrap());
         assert!(!passwords.verify("correct horse batterz".into(), Some(stored)).await.unwrap());
         assert!(!passwords.verify("nobody has this password".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_does_not_free_the_turn_of_a_hash_under_way() {
+        let passwords = Passwords::new().unwrap();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let work = {
+            let passwords = passwords.clone();
+            tokio::spawn(async move {
+                passwords
+                    .in_turn(move || {
+                        begun.send(()).unwrap();
+                        let _ = may_go_on.recv();
+                    })
+                    .await
+            })
+        };
+        tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+        work.abort();
+        let _ = work.await;
+        assert_eq!(passwords.0.turns.available_permits(), 0);
+        assert_eq!(passwords.0.waiting.load(Ordering::Relaxed), 1);
+        go_on.send(()).unwrap();
     }
 
     #[tokio::test]

@@ -76,6 +76,7 @@ impl Failure {
             Self::Kubernetes { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) if status.code == 409 => "KubernetesConflict",
                 kube::Error::Api(status) if status.code == 403 => "KubernetesForbidden",
+                kube::Error::Api(status) if status.code == 422 => "KubernetesInvalid",
                 kube::Error::Api(_) => "KubernetesRefused",
                 _ => "KubernetesUnreachable",
             },
@@ -92,9 +93,13 @@ impl Failure {
 
     /// Whether it passes by itself.
     #[must_use]
-    pub const fn disposition(&self) -> Disposition {
+    pub fn disposition(&self) -> Disposition {
         match self {
             Self::Stalled { .. } => Disposition::NeedsAPerson,
+            // The API server will not take it however often it is sent.
+            Self::Kubernetes { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 422) => {
+                Disposition::NeedsAPerson
+            }
             _ => Disposition::Recovers,
         }
     }

@@ -11,6 +11,7 @@ use fateh_common::{
     management::{self, Readiness},
 };
 use fateh_crds::{CHILD_NAME, DatabaseServer, NodeReport};
+use futures::{Stream, StreamExt};
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -19,8 +20,8 @@ use kube::{
     runtime::{
         WatchStreamExt,
         events::{Recorder, Reporter},
-        reflector::{self, Store},
-        watcher,
+        reflector,
+        watcher::{self, Event, watcher},
     },
 };
 use tokio::net::TcpListener;
@@ -66,21 +67,37 @@ pub enum RunError {
     TlsProvider,
 }
 
-/// Ready once both caches are filled.
-struct CachesFilled {
-    servers: Store<DatabaseServer>,
-    reports: Store<NodeReport>,
+/// Ready while standing by, and as the leader once both caches are filled.
+struct Caches {
+    leading: CancellationToken,
+    /// Cancelled when the first listing is in the cache. Not kube's `wait_until_ready`, which wakes only the
+    /// last of several who wait: a probe could take the wake-up from a controller.
+    servers_filled: CancellationToken,
+    reports_filled: CancellationToken,
 }
 
-impl Readiness for CachesFilled {
+impl Readiness for Caches {
     async fn missing(&self) -> Vec<String> {
-        let filled =
-            async { self.servers.wait_until_ready().await.is_ok() && self.reports.wait_until_ready().await.is_ok() };
-        match tokio::time::timeout(Duration::from_millis(100), filled).await {
-            Ok(true) => Vec::new(),
-            _ => vec!["waiting for the watches of DatabaseServers and NodeReports".to_owned()],
-        }
+        let wanted = [(&self.servers_filled, "DatabaseServers"), (&self.reports_filled, "NodeReports")];
+        let waiting = wanted.into_iter().filter(|(filled, _)| self.leading.is_cancelled() && !filled.is_cancelled());
+        waiting.map(|(_, what)| format!("waiting for the watch of {what}")).collect()
     }
+}
+
+/// Passes events through, and cancels the token after the first listing.
+fn note_filled<K, S>(
+    events: S,
+    filled: &CancellationToken,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + use<K, S>
+where
+    S: Stream<Item = Result<Event<K>, watcher::Error>>,
+{
+    let filled = filled.clone();
+    events.inspect(move |event| {
+        if matches!(event, Ok(Event::InitDone)) {
+            filled.cancel();
+        }
+    })
 }
 
 /// A client whose writes are refused while the fence is shut, whatever a reconcile believes.
@@ -109,17 +126,21 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))?;
 
     let (servers, servers_writer) = reflector::store();
-    let watched_servers = watcher(Api::<DatabaseServer>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .reflect(servers_writer)
-        .applied_objects();
+    let caches = Caches {
+        leading: CancellationToken::new(),
+        servers_filled: CancellationToken::new(),
+        reports_filled: CancellationToken::new(),
+    };
+    let (leading, servers_filled) = (caches.leading.clone(), caches.servers_filled.clone());
+    let all_servers = watcher(Api::<DatabaseServer>::all(client.clone()), watcher::Config::default());
+    let watched_servers =
+        note_filled(all_servers.default_backoff().reflect(servers_writer), &caches.servers_filled).applied_objects();
     let (reports, reports_writer) = reflector::store();
     let named = watcher::Config::default().fields(&format!("metadata.name={CHILD_NAME}"));
-    let watched_reports = watcher(Api::<NodeReport>::all(client.clone()), named)
+    let all_reports = watcher(Api::<NodeReport>::all(client.clone()), named)
         .default_backoff()
-        .modify(|report| report.managed_fields_mut().clear())
-        .reflect(reports_writer)
-        .touched_objects();
+        .modify(|report| report.managed_fields_mut().clear());
+    let watched_reports = note_filled(all_reports.reflect(reports_writer), &caches.reports_filled).touched_objects();
 
     let metrics = Metrics::new()?;
     let clock = Clock::system();
@@ -140,8 +161,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
 
-    let readiness = CachesFilled { servers: servers.clone(), reports };
-    let router = management::router(metrics.registry, readiness, stop.clone());
+    let router = management::router(metrics.registry, caches, stop.clone());
     // The management port stays open while work drains, and says that the operator is not ready.
     let serving = tokio::spawn(management::serve(listener, router, CancellationToken::new()));
 
@@ -149,8 +169,14 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         () = candidate.win() => {}
         () = stop.cancelled() => return Ok(()),
     }
+    leading.cancel();
     let tasks = TaskTracker::new();
     tasks.spawn(database_server::run(Arc::clone(&context), watched_servers, servers, stop.clone()));
+    // Without the servers every node would look as if it had none.
+    tokio::select! {
+        () = servers_filled.cancelled() => {}
+        () = stop.cancelled() => {}
+    }
     tasks.spawn(local_node::run(context, watched_reports, stop.clone()));
     tasks.close();
     if candidate.hold(&stop).await {

@@ -51,6 +51,17 @@ async fn malformed_fields_are_refused_with_what_would_be_accepted() {
             "spec.runtime.resources.limits.memory",
             "at least 16Mi",
         ),
+        (
+            json!({"runtime": {"resources": {"requests": {"memory": "256Mi"}}}}),
+            "spec.runtime.resources",
+            "limits.memory (128Mi unless given)",
+        ),
+        (
+            json!({"runtime": {"resources": {"limits": {"cpu": "5m"}}}}),
+            "spec.runtime.resources",
+            "requests.cpu (10m unless given)",
+        ),
+        (json!({"routing": {"tlsSecretName": "Not A Name"}}), "spec.routing.tlsSecretName", "name of a Secret"),
         (json!({"routing": {"extraHosts": ["Not A Host"]}}), "spec.routing.extraHosts", "host names in lower case"),
         (
             json!({"settings": (0..65).map(|i| (format!("k{i}"), json!(i))).collect::<serde_json::Map<_, _>>()}),

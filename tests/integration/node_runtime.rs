@@ -158,6 +158,7 @@ async fn what_is_wrong_is_refused_in_words_that_help() {
     let sign_in = "/api/local/auth/login";
     assert_eq!(http.post(sign_in, None, &login("omar", "a long wrong password")).await.error(401), "wrong-credentials");
     assert_eq!(http.post(sign_in, None, &login("nobody", PASSWORD)).await.error(401), "wrong-credentials");
+    assert_eq!(http.post(sign_in, None, &login("o\u{0}mar", PASSWORD)).await.error(401), "wrong-credentials");
     let session = http.post(sign_in, None, &login("omar", PASSWORD)).await.data(200);
     let student = session["accessToken"].as_str().unwrap();
     assert_eq!(http.get(users, Some(student)).await.error(403), "forbidden");

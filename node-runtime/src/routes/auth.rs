@@ -17,6 +17,8 @@ use crate::{
 };
 
 const WRONG_CREDENTIALS: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "wrong-credentials");
+/// Bytes of the longest e-mail.
+const MAX_LOGIN: usize = 254;
 const SUSPENDED: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "account-suspended");
 const INVITATION_INVALID: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "invitation-invalid");
 
@@ -57,6 +59,10 @@ async fn login(State(state): State<AppState>, speaks: Speaks, Body(login): Body<
 }
 
 async fn sign_in(state: &AppState, login: Login) -> Result<Session, ApiError> {
+    // What no user can be called is not looked for.
+    if login.login.len() > MAX_LOGIN || login.login.chars().any(char::is_control) {
+        return Err(WRONG_CREDENTIALS);
+    }
     // No connection is held while the password waits for its turn to be hashed.
     let found = users::find_by_login(&mut *state.connection().await?, &login.login).await?;
     let (user, hash) = found.unzip();

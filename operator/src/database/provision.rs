@@ -123,6 +123,10 @@ impl Server {
             return Ok(());
         }
         self.may_act("make the node's role")?;
+        if !found.role_exists {
+            // Before the transaction: the role of the template is granted in it, and one connection must not wait for another.
+            self.ensure_template().await?;
+        }
         let failed = self.failed("make the node's role");
         let role = identifier(name);
         let verifier = literal(&postgres_protocol::password::scram_sha_256(node.password.as_bytes()));
@@ -141,7 +145,6 @@ impl Server {
                 .map_err(&failed)?;
             // From 16 on the creator of a role holds ADMIN already, and may not grant it to itself.
             let admin = if version < 160_000 { " WITH ADMIN OPTION" } else { "" };
-            self.ensure_template().await?;
             statements.extend([
                 format!("CREATE ROLE {role} {with}"),
                 comment,

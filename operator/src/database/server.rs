@@ -8,7 +8,7 @@ use std::{
 
 use fateh_crds::{DatabaseServerSpec, TlsMode};
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Row,
+    ConnectOptions, Connection, PgConnection, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 use tokio::sync::Semaphore;
@@ -70,13 +70,13 @@ impl Server {
             })
             .application_name("fateh-operator")
             // Nothing that a node could put into a schema is ever found by name.
-            .options([("search_path", "pg_catalog"), ("statement_timeout", "60s"), ("lock_timeout", "10s")])
+            .options([("search_path", "pg_catalog"), ("statement_timeout", "30s"), ("lock_timeout", "10s")])
             .log_statements(tracing::log::LevelFilter::Off);
         if let Some(ca) = &credentials.ca {
             options = options.ssl_root_cert_from_pem(ca.clone().into_bytes());
         }
         let pool = PgPoolOptions::new()
-            .max_connections(4)
+            .max_connections(8)
             .min_connections(0)
             .acquire_timeout(CONNECT_TIMEOUT)
             .idle_timeout(Duration::from_secs(60))
@@ -102,6 +102,8 @@ impl Server {
     /// When it cannot be asked.
     pub async fn facts(&self) -> Result<ServerFacts, Failure> {
         let act = "read the server's settings";
+        // A session of its own: whether the server answers must not depend on how busy the pool is.
+        let mut session = self.session(self.options.get_database().unwrap_or("postgres")).await?;
         let row = sqlx::query(
             "SELECT current_setting('server_version') AS version,
                     current_setting('server_version_num')::int >= 160000 AS hardened,
@@ -112,9 +114,10 @@ impl Server {
                                 SELECT FROM aclexplode(datacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT'))
                           ORDER BY 1) AS open_databases",
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut session)
         .await
         .map_err(self.failed(act))?;
+        let _ = session.close().await;
         let read = || -> Result<ServerFacts, sqlx::Error> {
             Ok(ServerFacts {
                 version: row.try_get::<String, _>("version")?.split(' ').next().unwrap_or_default().to_owned(),

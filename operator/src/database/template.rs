@@ -45,7 +45,7 @@ impl Server {
         // A connection of its own: the lock is the session's, and goes with it however this ends.
         let mut admin = self.pool.acquire().await.map_err(&failed)?.detach();
         let locked = async {
-            sqlx::query("SET lock_timeout = '60s'").execute(&mut admin).await?;
+            sqlx::query("SET lock_timeout = '25s'").execute(&mut admin).await?;
             sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut admin).await?;
             sqlx::query_scalar(exists).bind(&name).fetch_one(&mut admin).await
         };

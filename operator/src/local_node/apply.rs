@@ -163,16 +163,18 @@ async fn ensure_database(
         })
         .await?;
     let settled = is_settled(resource, node) && !database.opened_now;
-    pass.database = Some(DatabaseStatus {
+    // Recorded only when all of it is done: a pass that failed half-way must not look settled to the next.
+    let ready = DatabaseStatus {
         server: server.name.clone(),
         name: database.name.clone(),
         role: database.name.clone(),
         secret: DATABASE_SECRET.to_owned(),
         schema_version: Some(schema_version()),
         size_bytes: Some(database.size_bytes),
-    });
+    };
     if settled && secrets.invitation.is_none() {
         pass.admin = Admin::Active;
+        pass.database = Some(ready);
         return Ok(());
     }
     let now = context.clock.now();
@@ -180,13 +182,14 @@ async fn ensure_database(
     session.ensure_fee_rate(node.fee_basis_points, now).await?;
     let stored = session.invitation().await?;
     let held = secrets.invitation.as_ref().and_then(held);
-    let asked = resource.annotations().get(INVITE_ANNOTATION);
+    // Compared and kept as a digest: the annotation may be longer than status has room for.
+    let asked = resource.annotations().get(INVITE_ANNOTATION).map(|nonce| hex::encode(&invitation::hash(nonce)[..8]));
     let handled = resource.status.as_ref().and_then(|status| status.handled_invite.as_ref());
     let plan = invitation::plan(
         held.as_ref(),
         stored.as_ref().map(|row| row.token_hash.as_slice()),
         stored.as_ref().is_some_and(|row| row.accepted),
-        asked.is_some() && asked != handled,
+        asked.is_some() && asked.as_ref() != handled,
         now,
     );
     pass.admin = match (plan, held) {
@@ -212,11 +215,12 @@ async fn ensure_database(
             apply(&context.client, "apply the Secret node-invitation", &secret).await?;
             let held = Held { token_hash: invitation::hash(&token), expires_at };
             session.replace_invitation(&admin_invitation(node, &held)).await?;
-            pass.handled_invite = asked.cloned();
+            pass.handled_invite = asked;
             Admin::Invited { expires_at }
         }
     };
     session.close().await;
+    pass.database = Some(ready);
     Ok(())
 }
 

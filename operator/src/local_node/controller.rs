@@ -9,7 +9,8 @@ use std::{
 };
 
 use fateh_crds::{
-    CHILD_NAME, DatabaseServer, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeContent, NodeReport, Phase,
+    CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeContent,
+    NodeReport, Phase,
 };
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
     core::PartialObjectMeta,
     runtime::{
         Controller, Predicate, WatchStreamExt,
@@ -49,7 +51,7 @@ use super::{
 use crate::{
     conditions,
     context::Context,
-    failure::{Disposition, Failure},
+    failure::{Disposition, Failure, kubernetes},
     kubernetes::{apply_part, apply_status},
 };
 
@@ -57,7 +59,7 @@ const KIND: &str = "LocalNode";
 /// Longer than any pass that goes well; the client alone would retry for minutes.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How soon an object that a person must mend is looked at again without a watched change.
-const STALLED_RECHECK: Duration = Duration::from_secs(30);
+const STALLED_RECHECK: Duration = Duration::from_secs(10);
 
 /// Runs the controller until `stop`, when it finishes what it has begun.
 ///
@@ -169,10 +171,7 @@ fn server_state(server: &DatabaseServer) -> Option<u64> {
 
 async fn reconcile(node: Arc<LocalNode>, context: Arc<Context>) -> Result<Action, Failure> {
     let started = Instant::now();
-    let result = match tokio::time::timeout(DEADLINE, pass(&context, &node)).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::Deadline(DEADLINE.as_secs())),
-    };
+    let result = pass(&context, &node).await;
     let failure = result.as_ref().err().map(Failure::reason);
     context.metrics.reconciled(KIND, started.elapsed().as_secs_f64(), failure);
     if result.is_ok() {
@@ -195,7 +194,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
     let mut pass = Pass::begin(node.metadata.generation, status, reporting);
     pass.size_may_move = context.sizes.allows(&node.name_any(), Instant::now());
     let outcome = if node.metadata.deletion_timestamp.is_some() {
-        match take_down(context, node, &mut pass).await {
+        match in_time(take_down(context, node, &mut pass)).await {
             Ok(true) => return Ok(Action::await_change()),
             Ok(false) => Ok(()),
             Err(failure) => {
@@ -204,7 +203,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
             }
         }
     } else {
-        converge(context, node, &mut pass).await
+        in_time(converge(context, node, &mut pass)).await
     };
     pass.failure = outcome.err();
     write_status(context, node, &pass).await?;
@@ -216,6 +215,12 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
         }
         None => Ok(next(&pass, context.clock.now())),
     }
+}
+
+/// Ends what takes too long; what it did so far is found by the next pass.
+async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let timed = tokio::time::timeout(DEADLINE, work).await;
+    timed.unwrap_or(Err(Failure::Deadline(DEADLINE.as_secs())))
 }
 
 /// What comes after a pass without failure: a watched change, unless a time is awaited.
@@ -241,7 +246,7 @@ async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> R
     hold(context, resource, &node).await?;
     let server = place(resource, &context.database_servers.state())?;
     let placement = observe::connect(context, server).await?;
-    record_placement(context, resource, &node, &placement.server.name).await?;
+    pass.placed = Some(record_placement(context, resource, &node, &placement.server.name).await?);
     apply::carry_out(context, resource, &node, &placement, pass).await
 }
 
@@ -256,16 +261,26 @@ async fn take_down(context: &Context, node: &LocalNode, pass: &mut Pass) -> Resu
             Ok(false)
         }
         Step::Done(note) => {
+            release(context, node).await?;
             publish(context, node, EventType::Normal, "Deleted", &note).await;
-            let api = Api::<LocalNode>::all(context.client.clone());
-            let part = json!({
-                "apiVersion": LocalNode::api_version(&()), "kind": KIND,
-                "metadata": {"uid": node.uid()},
-            });
-            apply_part(&api, "remove the finalizer", &node.name_any(), &part).await?;
             context.backoff.succeeded(&node.name_any());
             Ok(true)
         }
+    }
+}
+
+/// Takes our finalizer off. Not by server-side apply, which would leave it if anyone else had applied it too.
+async fn release(context: &Context, node: &LocalNode) -> Result<(), Failure> {
+    let act = "remove the finalizer";
+    let api = Api::<LocalNode>::all(context.client.clone());
+    // Read anew, so that no one's finalizer is lost and the status written a moment ago is no conflict.
+    let Some(current) = api.get_opt(&node.name_any()).await.map_err(kubernetes(act))? else { return Ok(()) };
+    let kept: Vec<_> = current.finalizers().iter().filter(|finalizer| *finalizer != NODE_FINALIZER).collect();
+    let part =
+        json!({"metadata": {"uid": node.uid(), "resourceVersion": current.resource_version(), "finalizers": kept}});
+    match api.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(&part)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop).map_err(kubernetes(act)),
     }
 }
 
@@ -286,26 +301,28 @@ async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode) -> Resu
     apply_part(&Api::<LocalNode>::all(context.client.clone()), "hold the LocalNode", node.slug.as_str(), &part).await
 }
 
-/// Records the server in status before anything is made on it, so that a deletion knows where to look.
+/// Records the server in status before anything is made on it, so that a deletion knows where to look, and
+/// returns what is recorded.
 async fn record_placement(
     context: &Context,
     resource: &LocalNode,
     node: &ValidNode,
     server: &str,
-) -> Result<(), Failure> {
+) -> Result<DatabaseStatus, Failure> {
     let status = resource.status.clone().unwrap_or_default();
-    if status.database.is_some() {
-        return Ok(());
+    if let Some(recorded) = status.database {
+        return Ok(recorded);
     }
     let name = node.slug.database();
-    let database = fateh_crds::DatabaseStatus {
+    let database = DatabaseStatus {
         server: server.to_owned(),
         role: name.clone(),
         name,
         secret: DATABASE_SECRET.to_owned(),
-        ..fateh_crds::DatabaseStatus::default()
+        ..DatabaseStatus::default()
     };
-    send_status(context, resource, &LocalNodeStatus { database: Some(database), ..status }).await
+    send_status(context, resource, &LocalNodeStatus { database: Some(database.clone()), ..status }).await?;
+    Ok(database)
 }
 
 async fn write_status(context: &Context, node: &LocalNode, pass: &Pass) -> Result<(), Failure> {

@@ -12,8 +12,19 @@ use crate::failure::Failure;
 /// # Errors
 /// Stalled when the server named does not exist, or none fits.
 pub fn place(node: &LocalNode, servers: &[Arc<DatabaseServer>]) -> Result<Arc<DatabaseServer>, Failure> {
+    let wanted = node.spec.database.server_ref.as_ref();
     let recorded = node.status.as_ref().and_then(|status| status.database.as_ref()).map(|database| &database.server);
-    if let Some(name) = recorded.or(node.spec.database.server_ref.as_ref()) {
+    if let (Some(recorded), Some(wanted)) = (recorded, wanted)
+        && recorded != wanted
+    {
+        return Err(Failure::stalled(
+            "ServerRefChanged",
+            format!(
+                "spec.database.serverRef: the database lies on {recorded} and is not moved to {wanted}; name {recorded}"
+            ),
+        ));
+    }
+    if let Some(name) = recorded.or(wanted) {
         return servers.iter().find(|server| server.name_any() == *name).cloned().ok_or_else(|| {
             Failure::stalled("DatabaseServerUnknown", format!("spec.database.serverRef: there is no DatabaseServer {name}; create it, or name one of those that `kubectl get databaseservers` lists"))
         });
@@ -66,6 +77,17 @@ mod tests {
                 .unwrap(),
         );
         assert_eq!(place(&placed, &[server("all", &[]), server("mena", &["mena"])]).unwrap().name_any(), "all");
+    }
+
+    #[test]
+    fn a_placed_node_is_not_moved() {
+        let mut placed = node("riyadh", json!({"database": {"serverRef": "mena"}}));
+        placed.status = Some(
+            serde_json::from_value(json!({"database": {"server": "all", "name": "", "role": "", "secret": ""}}))
+                .unwrap(),
+        );
+        let failure = place(&placed, &[server("all", &[]), server("mena", &["mena"])]).unwrap_err();
+        assert_eq!(failure.reason(), "ServerRefChanged");
     }
 
     #[test]

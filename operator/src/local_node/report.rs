@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::reporting::Reporting;
 use crate::{
-    conditions::{Fact, find, merge},
+    conditions::{Fact, find, is_true, merge},
     failure::{Disposition, Failure},
 };
 
@@ -25,6 +25,8 @@ pub struct Pass {
     pub namespace: Option<String>,
     /// Image that the pods are to run.
     pub image: Option<String>,
+    /// Where the database is to be, once that is recorded.
+    pub placed: Option<DatabaseStatus>,
     /// The node's database, once it is ready.
     pub database: Option<DatabaseStatus>,
     /// Whether its size in status may move again.
@@ -90,6 +92,7 @@ impl Pass {
             url: None,
             namespace: None,
             image: None,
+            placed: None,
             database: None,
             size_may_move: true,
             admin: Admin::Unknown,
@@ -135,7 +138,7 @@ pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalN
         workload(pass),
         route(pass),
         admin(pass, previous),
-        reporting(pass),
+        reporting(pass, previous),
     ];
     let deletion = pass.deletion.as_ref().map(|(reason, message)| Fact::holds("DeletionBlocked", reason, message));
     let facts = [ready].into_iter().chain(facts).chain(deletion).collect();
@@ -254,14 +257,20 @@ fn admin(pass: &Pass, previous: &LocalNodeStatus) -> Fact {
     }
 }
 
-fn reporting(pass: &Pass) -> Fact {
+fn reporting(pass: &Pass, previous: &LocalNodeStatus) -> Fact {
     if pass.state != NodeState::Active {
         return Fact::fails("Reporting", state_reason(pass.state), "a node without pods does not report");
     }
     match pass.reporting {
         Reporting::Current => Fact::holds("Reporting", "Reporting", "the node reports on time"),
         Reporting::Silent => Fact::fails("Reporting", "Silent", "three reports in a row are missing"),
-        Reporting::Unknown => Fact::unknown("Reporting", "Waiting", "no report has been seen yet"),
+        // A watch that has just begun knows less than the one before it did.
+        Reporting::TooEarly if is_true(&previous.conditions, "Reporting") => {
+            Fact::holds("Reporting", "Reporting", "the node reports on time")
+        }
+        Reporting::TooEarly | Reporting::Unknown => {
+            Fact::unknown("Reporting", "Waiting", "no report has been seen yet")
+        }
     }
 }
 
@@ -273,7 +282,7 @@ const fn state_reason(state: NodeState) -> &'static str {
     }
 }
 
-const fn phase(pass: &Pass, done: bool, stalled: bool, served_before: bool) -> Phase {
+fn phase(pass: &Pass, done: bool, stalled: bool, served_before: bool) -> Phase {
     if pass.deletion.is_some() {
         Phase::Deleting
     } else if stalled {
@@ -293,7 +302,7 @@ const fn phase(pass: &Pass, done: bool, stalled: bool, served_before: bool) -> P
 
 /// A size that moved by less than 5 %, or moved of late, is not worth a write.
 fn database_status(pass: &Pass, before: Option<&DatabaseStatus>) -> Option<DatabaseStatus> {
-    let Some(mut now) = pass.database.clone() else { return before.cloned() };
+    let Some(mut now) = pass.database.clone() else { return pass.placed.clone().or_else(|| before.cloned()) };
     if let (Some(new), Some(old)) = (now.size_bytes, before.and_then(|before| before.size_bytes))
         && ((new - old).abs() * 20 < old || !pass.size_may_move)
     {
@@ -341,7 +350,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::conditions::is_true;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -434,6 +442,17 @@ mod tests {
     fn the_same_pass_twice_makes_the_same_status() {
         let once = status(&LocalNodeStatus::default(), &serving(), at(1));
         assert_eq!(status(&once, &serving(), at(99)), once);
+    }
+
+    #[test]
+    fn a_placement_survives_a_pass_that_fails_after_it() {
+        let placed =
+            DatabaseStatus { server: "default".into(), name: "node_riyadh".into(), ..DatabaseStatus::default() };
+        let begun = Pass::begin(Some(1), None, Reporting::Unknown);
+        let failed = Pass { placed: Some(placed.clone()), failure: Some(unreachable()), ..begun };
+        let made = status(&LocalNodeStatus::default(), &failed, at(1));
+        assert_eq!(made.database, Some(placed));
+        assert!(!is_true(&made.conditions, "DatabaseReady"));
     }
 
     #[test]

@@ -22,20 +22,25 @@ pub enum Reporting {
     Current,
     /// Three reports in a row are missing.
     Silent,
-    /// Nothing can be said yet: none has come, or the watch is too young.
+    /// None has ever come.
     Unknown,
+    /// Nothing can be said yet: the watch is too young.
+    TooEarly,
 }
 
 /// Judges a node by the time of its last report; `watched` is how long reports have been watched here.
 #[must_use]
 pub fn judge(reported_at: Option<Timestamp>, now: Timestamp, watched: Duration, interval: Duration) -> Reporting {
     let patience = interval * MISSED;
-    let Some(reported_at) = reported_at else { return Reporting::Unknown };
+    let young = watched < patience;
+    let Some(reported_at) = reported_at else {
+        return if young { Reporting::TooEarly } else { Reporting::Unknown };
+    };
     let age = Duration::try_from(now.duration_since(reported_at)).unwrap_or(Duration::ZERO);
     if age <= patience {
         Reporting::Current
-    } else if watched < patience {
-        Reporting::Unknown
+    } else if young {
+        Reporting::TooEarly
     } else {
         Reporting::Silent
     }
@@ -92,10 +97,11 @@ mod tests {
         let ago = |seconds: i64| Some(Timestamp::from_second(1_000_000 - seconds).unwrap());
         for (reported, watched, expected) in [
             (None, hour, Reporting::Unknown),
+            (None, minute, Reporting::TooEarly),
             (ago(0), hour, Reporting::Current),
             (ago(180), hour, Reporting::Current),
             (ago(181), hour, Reporting::Silent),
-            (ago(181), minute, Reporting::Unknown),
+            (ago(181), minute, Reporting::TooEarly),
             (ago(181), minute * 3, Reporting::Silent),
             (ago(-30), hour, Reporting::Current),
         ] {
