@@ -57,7 +57,8 @@ running() {
   read -r pid started 2>/dev/null < "$run/$1.pid" || return 1
   [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ]
 }
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# When a process started, in clock ticks; nothing for one that has ended, reaped or not.
+start_time() { sed 's/.*) //; /^[ZX]/d' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
 # start NAME COMMAND…: in the background, logging to .dev/log, unless it runs already.
 start() {
