@@ -37,8 +37,13 @@ impl Metrics {
         let outcome = if failure.is_some() { "failure" } else { "success" };
         self.reconciles.with_label_values(&[kind, outcome]).observe(seconds);
         if let Some(reason) = failure {
-            self.failures.with_label_values(&[kind, reason]).inc();
+            self.failed(kind, reason);
         }
+    }
+
+    /// Counts a failure by its reason in one word: of a reconcile, or of what it found for a person to mend.
+    pub fn failed(&self, kind: &str, reason: &str) {
+        self.failures.with_label_values(&[kind, reason]).inc();
     }
 }
 

@@ -210,7 +210,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
     match pass.failure.take() {
         Some(failure) if failure.disposition() == Disposition::Recovers => Err(failure),
         Some(failure) => {
-            context.metrics.reconciled(KIND, 0.0, Some(failure.reason()));
+            context.metrics.failed(KIND, failure.reason());
             Ok(Action::requeue(STALLED_RECHECK))
         }
         None => Ok(next(&pass, context.clock.now())),
