@@ -227,13 +227,19 @@ async fn the_operator_serves_metrics_and_says_what_the_database_server_lacks() {
     assert_eq!(condition("Reachable"), "True");
     assert_eq!(condition("Isolated"), "True");
     assert_eq!(condition("Hardened"), "False", "before PostgreSQL 16");
-    let pods = kubectl_json(&["get", "pods", "-n", "fateh-system"]).await;
-    let address = format!("http://{}:8081", pods["items"][0]["status"]["podIP"].as_str().unwrap());
-    for path in ["/livez", "/readyz", "/metrics"] {
-        run("curl", &["-fsS", "--max-time", "5", &format!("{address}{path}")]).await.unwrap();
-    }
-    let metrics = run("curl", &["-fsS", &format!("{address}/metrics")]).await.unwrap();
-    assert!(metrics.contains("fateh_operator_reconcile_duration_seconds"), "{metrics}");
+    // Every replica answers; the leader, whichever it is, has reconciled something.
+    eventually("the metrics of the leader", 30, async || {
+        let pods = kubectl_json(&["get", "pods", "-n", "fateh-system"]).await;
+        let mut all = String::new();
+        for pod in pods["items"].as_array().unwrap() {
+            let address = format!("http://{}:8081", pod["status"]["podIP"].as_str().ok_or("a pod has no address yet")?);
+            for path in ["/livez", "/readyz", "/metrics"] {
+                all += &run("curl", &["-fsS", "--max-time", "5", &format!("{address}{path}")]).await?;
+            }
+        }
+        if all.contains("fateh_operator_reconcile_duration_seconds") { Ok(()) } else { Err(all) }
+    })
+    .await;
 }
 
 async fn wait_database_server() {
