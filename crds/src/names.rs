@@ -111,7 +111,7 @@ impl Slug {
     /// `fateh-node-<slug>`.
     #[must_use]
     pub fn namespace(&self) -> String {
-        format!("fateh-node-{}", self.0)
+        namespace_of(&self.0)
     }
 
     /// `<slug>.<base domain>`.
@@ -136,6 +136,12 @@ impl Slug {
     fn underscored(&self) -> String {
         self.0.replace('-', "_")
     }
+}
+
+/// Namespace of the node of this name, whether or not the name is a valid slug.
+#[must_use]
+pub fn namespace_of(name: &str) -> String {
+    format!("fateh-node-{name}")
 }
 
 impl fmt::Display for Slug {

@@ -57,6 +57,13 @@ pub(super) struct Catalog {
     pub size_bytes: i64,
 }
 
+impl Catalog {
+    /// A closed, unmarked database of ours was never open to anyone: it is ours to finish or to drop.
+    pub(super) const fn is_unfinished(&self) -> bool {
+        self.database_ours && !self.database_open && self.database_comment.is_none()
+    }
+}
+
 impl Server {
     pub(super) async fn catalog(&self, name: &str) -> Result<Catalog, Failure> {
         sqlx::query_as(
@@ -102,9 +109,7 @@ impl Server {
     }
 
     fn refuse_strangers(&self, node: &NodeDatabase<'_>, name: &str, found: &Catalog) -> Result<(), Failure> {
-        // A closed, unmarked database of ours was never open to anyone: it is ours to finish.
-        let unfinished = found.database_ours && !found.database_open && found.database_comment.is_none();
-        if found.database_exists && !unfinished && !node.mark.is_on(found.database_comment.as_deref()) {
+        if found.database_exists && !found.is_unfinished() && !node.mark.is_on(found.database_comment.as_deref()) {
             return Err(taken("database", name, &self.name));
         }
         if found.role_exists && !node.mark.is_on(found.role_comment.as_deref()) {

@@ -24,7 +24,6 @@ impl Server {
         let found = self.catalog(&name).await?;
         let role_is_ours = found.role_exists && mark.is_on(found.role_comment.as_deref());
         let database_is_ours = found.database_exists && mark.is_on(found.database_comment.as_deref());
-        let unfinished = found.database_ours && !found.database_open && found.database_comment.is_none();
         let mut retired = None;
         if role_is_ours {
             self.lock_out(&name, database_is_ours).await?;
@@ -49,7 +48,7 @@ impl Server {
             }
             transaction.commit().await.map_err(&failed)?;
             retired = Some(new_name);
-        } else if unfinished && role_is_ours {
+        } else if found.is_unfinished() && role_is_ours {
             self.drop_named(&name).await?;
         }
         if role_is_ours {
@@ -66,11 +65,12 @@ impl Server {
         let name = slug.database();
         let found = self.catalog(&name).await?;
         let role_is_ours = found.role_exists && mark.is_on(found.role_comment.as_deref());
-        let unfinished = found.database_ours && !found.database_open && found.database_comment.is_none();
         if role_is_ours {
             self.lock_out(&name, false).await?;
         }
-        if found.database_exists && (mark.is_on(found.database_comment.as_deref()) || (unfinished && role_is_ours)) {
+        if found.database_exists
+            && (mark.is_on(found.database_comment.as_deref()) || (found.is_unfinished() && role_is_ours))
+        {
             self.drop_named(&name).await?;
         }
         if role_is_ours {

@@ -6,9 +6,7 @@ use ed25519_dalek::{
     SigningKey,
     pkcs8::{EncodePrivateKey, spki::der::pem::LineEnding},
 };
-use fateh_crds::{
-    ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, INVITE_ANNOTATION, LocalNode, NODE_LABEL, NodeState, UID_ANNOTATION,
-};
+use fateh_crds::{ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, INVITE_ANNOTATION, LocalNode, NodeState};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -96,7 +94,7 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
             Err(error) => return Err(kubernetes("create the namespace")(error)),
         },
     };
-    if !is_ours(&found, node) {
+    if !observe::is_namespace_of(&found, &node.slug, &node.uid) {
         return Err(Failure::stalled(
             "NamespaceTaken",
             format!(
@@ -117,11 +115,6 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
         "metadata": {"uid": found.uid(), "labels": wanted.labels(), "annotations": wanted.annotations()},
     });
     apply_part(&api, "put the namespace's labels right", &name, &part).await
-}
-
-fn is_ours(namespace: &Namespace, node: &ValidNode) -> bool {
-    namespace.labels().get(NODE_LABEL).map(String::as_str) == Some(node.slug.as_str())
-        && namespace.annotations().get(UID_ANNOTATION) == Some(&node.uid)
 }
 
 /// Password and signing key: kept when they exist, made when they do not.

@@ -188,8 +188,8 @@ fn error_policy(node: Arc<LocalNode>, failure: &Failure, context: Arc<Context>) 
 
 /// One pass. Every exit writes status: done, waiting, invalid, failed.
 async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
-    let report = reporting::report_of(&context.reports, &format!("fateh-node-{}", node.name_any()));
-    let reporting = reporting::of_node(context, &format!("fateh-node-{}", node.name_any()));
+    let report = reporting::report_of(&context.reports, &fateh_crds::namespace_of(&node.name_any()));
+    let reporting = reporting::judged(context, report.as_deref());
     let status = report.and_then(|report| report.status.clone());
     let mut pass = Pass::begin(node.metadata.generation, status, reporting);
     pass.size_may_move = context.sizes.allows(&node.name_any(), Instant::now());

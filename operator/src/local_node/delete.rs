@@ -1,6 +1,6 @@
 //! The end of a node: namespace, then database, then the finalizer. Needs a client.
 
-use fateh_crds::{ABANDON_ANNOTATION, DatabaseStatus, LocalNode, NODE_LABEL, ReclaimPolicy, Slug, UID_ANNOTATION};
+use fateh_crds::{ABANDON_ANNOTATION, DatabaseStatus, LocalNode, ReclaimPolicy, Slug};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};
 
@@ -39,9 +39,7 @@ async fn delete_namespace(context: &Context, slug: &Slug, uid: &str) -> Result<O
     let api = Api::<Namespace>::all(context.client.clone());
     let name = slug.namespace();
     let Some(namespace) = api.get_opt(&name).await.map_err(kubernetes("read the namespace"))? else { return Ok(None) };
-    let ours = namespace.labels().get(NODE_LABEL).map(String::as_str) == Some(slug.as_str())
-        && namespace.annotations().get(UID_ANNOTATION).map(String::as_str) == Some(uid);
-    if !ours {
+    if !observe::is_namespace_of(&namespace, slug, uid) {
         return Ok(None);
     }
     if namespace.metadata.deletion_timestamp.is_none() {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fateh_crds::DatabaseServer;
-use k8s_openapi::api::core::v1::Secret;
+use fateh_crds::{DatabaseServer, NODE_LABEL, Slug, UID_ANNOTATION};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt};
 use sha2::{Digest, Sha256};
 
@@ -91,6 +91,12 @@ async fn own_secret(context: &Context, server: &DatabaseServer, name: &str) -> R
     let secret = api.get_opt(name).await.map_err(kubernetes("read the database server's Secret"))?;
     let description = format!("DatabaseServer {} needs the Secret {name} in namespace {namespace}", server.name_any());
     Ok(OwnSecret { secret, description })
+}
+
+/// Whether the namespace bears the mark of this node: its name and its UID.
+pub fn is_namespace_of(namespace: &Namespace, slug: &Slug, uid: &str) -> bool {
+    namespace.labels().get(NODE_LABEL).map(String::as_str) == Some(slug.as_str())
+        && namespace.annotations().get(UID_ANNOTATION).map(String::as_str) == Some(uid)
 }
 
 /// Reads the node's Secrets.

@@ -51,13 +51,8 @@ pub fn report_of(reports: &Store<NodeReport>, namespace: &str) -> Option<std::sy
     reports.get(&ObjectRef::new(fateh_crds::CHILD_NAME).within(namespace))
 }
 
-/// What is known of the reports of the node in `namespace`.
-pub fn of_node(context: &Context, namespace: &str) -> Reporting {
-    let report = report_of(&context.reports, namespace);
-    judged(context, report.as_deref())
-}
-
-fn judged(context: &Context, report: Option<&NodeReport>) -> Reporting {
+/// What is known of a node whose last report is `report`.
+pub fn judged(context: &Context, report: Option<&NodeReport>) -> Reporting {
     let reported_at = report.and_then(|report| report.status.as_ref()).map(|status| status.reported_at.0);
     let interval = context.settings.runtime.report_interval;
     judge(reported_at, context.clock.now(), context.reports_since.elapsed(), interval)
