@@ -2,9 +2,10 @@
 
 use axum::http::{HeaderMap, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `{ "success", "data", "message", "error" }`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Envelope<T> {
     /// Whether the request was carried out.
     pub success: bool,
@@ -21,7 +22,7 @@ pub struct Envelope<T> {
 }
 
 /// Why one field of a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// Name of the field, as the request has it.
     pub field: &'static str,

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod envelope;
+pub mod hub;
 pub mod lifecycle;
 pub mod management;
 pub mod money;

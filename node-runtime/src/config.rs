@@ -9,6 +9,8 @@ use std::{
 
 use clap::Parser;
 use fateh_common::telemetry::LogFormat;
+use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::Deserialize;
 use sqlx::{
     ConnectOptions,
@@ -19,7 +21,7 @@ use sqlx::{
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// Directory with `config/`, `database/` and `signing-key/`.
+    /// Directory with `config/`, `database/` and `signing-key/`, and `hub-token/` where there is a hub.
     #[arg(long, env = "FATEH_MOUNTS", default_value = "/run/fateh")]
     pub mounts: PathBuf,
     /// Address that users reach.
@@ -55,6 +57,15 @@ pub struct NodeConfig {
     pub pool_size: u32,
     /// Seconds between two reports.
     pub report_interval_seconds: u64,
+    /// Address ranges of proxies whose word on a client's address is believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where the hub answers; none: there is none.
+    #[serde(default)]
+    pub hub_url: Option<String>,
+    /// Issuer of the centre's tokens; none: they are not accepted.
+    #[serde(default)]
+    pub hub_issuer: Option<String>,
 }
 
 impl NodeConfig {
@@ -104,19 +115,50 @@ pub fn read_node(mounts: &Path) -> Result<NodeConfig, ConfigError> {
     serde_json::from_str(&text).map_err(|source| ConfigError::Parse { path, source })
 }
 
-/// Reads the signing key, PKCS #8 PEM.
-///
-/// # Errors
-/// Names the file.
-pub fn read_signing_key(mounts: &Path) -> Result<String, ConfigError> {
-    read(&mounts.join("signing-key/key.pem"))
+/// The node's signing keys, PEM, as they are mounted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// The one that signs, PKCS #8.
+    pub current: String,
+    /// The one that will sign, PKCS #8.
+    pub next: Option<String>,
+    /// The public part of the one that signed before, and until when it is accepted.
+    pub previous: Option<(String, Option<Timestamp>)>,
 }
 
-/// Reads how to connect to the node's database. The password stays in memory only.
+/// Reads the signing keys, all from one state of the mounted Secret: it may change between two files.
 ///
 /// # Errors
 /// Names the file.
-pub fn read_database(mounts: &Path) -> Result<PgConnectOptions, ConfigError> {
+pub fn read_signing_keys(mounts: &Path) -> Result<KeyFiles, ConfigError> {
+    let mut before = read_key_files(mounts)?;
+    for _ in 0..3 {
+        let now = read_key_files(mounts)?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(before)
+}
+
+fn read_key_files(mounts: &Path) -> Result<KeyFiles, ConfigError> {
+    let directory = mounts.join("signing-key");
+    let previous = read_optional(&directory.join("previous.pub.pem"))?;
+    let until = read_optional(&directory.join("previousUntil"))?;
+    Ok(KeyFiles {
+        current: read(&directory.join("key.pem"))?,
+        next: read_optional(&directory.join("next.pem"))?,
+        previous: previous.map(|pem| (pem, until.and_then(|until| until.trim().parse().ok()))),
+    })
+}
+
+/// Reads how to connect to the node's database: with the password that holds, and, while it is being changed,
+/// with the next one too. Passwords stay in memory only.
+///
+/// # Errors
+/// Names the file.
+pub fn read_database(mounts: &Path) -> Result<Vec<PgConnectOptions>, ConfigError> {
     let directory = mounts.join("database");
     let value = |key: &str| read(&directory.join(key)).map(|text| text.trim_end().to_owned());
     let invalid = |key: &str, problem| ConfigError::Invalid { path: directory.join(key), problem };
@@ -125,7 +167,6 @@ pub fn read_database(mounts: &Path) -> Result<PgConnectOptions, ConfigError> {
         .port(value("port")?.parse().map_err(|_| invalid("port", "expected a port number"))?)
         .database(&value("database")?)
         .username(&value("username")?)
-        .password(&value("password")?)
         .ssl_mode(match value("sslmode")?.as_str() {
             "disable" => PgSslMode::Disable,
             "require" => PgSslMode::Require,
@@ -138,7 +179,17 @@ pub fn read_database(mounts: &Path) -> Result<PgConnectOptions, ConfigError> {
     if ca.exists() {
         options = options.ssl_root_cert_from_pem(read(&ca)?.into_bytes());
     }
-    Ok(options)
+    let next = read_optional(&directory.join("nextPassword"))?;
+    let passwords = [Some(value("password")?), next.map(|text| text.trim_end().to_owned())];
+    Ok(passwords.into_iter().flatten().map(|password| options.clone().password(&password)).collect())
+}
+
+fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+    }
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

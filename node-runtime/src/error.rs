@@ -1,9 +1,11 @@
 //! One error for all routes: what happened, as a status and the envelope. The text of a 5xx goes to the log only.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::rejection::JsonRejection,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use fateh_common::envelope::{Envelope, FieldError, Language};
@@ -19,6 +21,9 @@ pub enum ApiError {
     /// Refused, with a word that is both the code and the key of the message.
     #[error("{1}")]
     Refused(StatusCode, &'static str),
+    /// Refused for now, with a word as in [`Self::Refused`], and how long to wait.
+    #[error("{1}")]
+    Later(StatusCode, &'static str, Duration),
     /// The body could not be read.
     #[error("body")]
     Body(#[from] JsonRejection),
@@ -32,10 +37,19 @@ pub enum ApiError {
 
 /// Nobody is signed in.
 pub const UNAUTHENTICATED: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "unauthenticated");
+/// The token held once.
+pub const TOKEN_EXPIRED: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "token-expired");
 /// The one who is signed in may not.
 pub const FORBIDDEN: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "forbidden");
 /// More is asked than can be done now.
-pub const OVERLOADED: ApiError = ApiError::Refused(StatusCode::SERVICE_UNAVAILABLE, "overloaded");
+pub const OVERLOADED: ApiError = ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Duration::from_secs(1));
+/// A part that is needed does not answer.
+pub const UNAVAILABLE: ApiError =
+    ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, "unavailable", Duration::from_secs(1));
+/// The centre does not answer.
+pub const HUB_AWAY: ApiError = ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, "hub-away", Duration::from_secs(30));
+/// There is nothing of that name.
+pub const NOT_FOUND: ApiError = ApiError::Refused(StatusCode::NOT_FOUND, "not-found");
 
 impl ApiError {
     /// The answer, in the language that `headers` ask for.
@@ -46,6 +60,11 @@ impl ApiError {
 
     fn into_answer(self, language: Language) -> Response {
         let (status, code) = self.classify();
+        let later = matches!(self, Self::Later(..));
+        let wait = match &self {
+            Self::Later(_, _, wait) => *wait,
+            _ => Duration::from_secs(1),
+        };
         let fields = match self {
             Self::Invalid(fields) => fields
                 .into_iter()
@@ -56,9 +75,10 @@ impl ApiError {
         let mut response =
             (status, Json(Envelope::failure(code, messages::text(language, code), fields))).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            response
-                .headers_mut()
-                .insert(axum::http::header::WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if later || status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
         response
     }
@@ -66,7 +86,7 @@ impl ApiError {
     fn classify(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request"),
-            Self::Refused(status, code) => (*status, code),
+            Self::Refused(status, code) | Self::Later(status, code, _) => (*status, code),
             Self::Body(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large")
             }
@@ -80,15 +100,28 @@ impl ApiError {
     }
 }
 
+/// SQLSTATEs of a server that starts, stops, is full, or took too long; and of requests that stood in each other's way.
+const PASSING: [&str; 9] = ["57P01", "57P02", "57P03", "53300", "57014", "55P03", "40001", "40P01", "08006"];
+
 /// Named constraints are the client's to mend; a server out of reach passes; the rest is ours.
 fn classify_database(error: &sqlx::Error) -> (StatusCode, &'static str) {
     match error {
         sqlx::Error::Database(database) => match database.constraint() {
             Some("local_users_username_unique") => return (StatusCode::CONFLICT, "username-taken"),
             Some("local_users_email_unique") => return (StatusCode::CONFLICT, "email-taken"),
+            Some("local_revenues_user_id_fkey") => return (StatusCode::UNPROCESSABLE_ENTITY, "unknown-user"),
+            _ if database.code().is_some_and(|code| PASSING.contains(&&*code)) => {
+                tracing::warn!(%error, "the database could not carry a request out now");
+                return (StatusCode::SERVICE_UNAVAILABLE, "unavailable");
+            }
             _ => {}
         },
-        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_) => {
             tracing::warn!(%error, "the database cannot be reached");
             return (StatusCode::SERVICE_UNAVAILABLE, "unavailable");
         }

@@ -53,7 +53,7 @@ pub async fn run(state: AppState, client: Client, metrics: Metrics, stop: Cancel
 /// True when it was this replica's turn.
 async fn report(state: &AppState, client: &Client) -> Result<bool, ReportError> {
     let now = state.clock.now();
-    let mut connection = state.pool.acquire().await?;
+    let mut connection = state.database.acquire().await?;
     if !reports::take_turn(&mut connection, now, earliest(now, state.node.report_interval())).await? {
         return Ok(false);
     }

@@ -1,30 +1,33 @@
 //! Starts the runtime: configuration, database, both ports and the reporter; and ends it.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use fateh_common::{
     clock::Clock,
     lifecycle,
     management::{self, Readiness},
-    tokens::{KeyError, SigningKey},
 };
 use kube::Client;
-use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{self, Arguments, ConfigError},
-    error::ApiError,
+    database::Database,
+    hub_client::{Hub, HubError},
+    keys::{KeyRing, KeysError},
     metrics::Metrics,
     passwords::Passwords,
     report, routes,
     state::AppState,
-    storage,
+    storage, sync,
 };
 
 /// After the signal, requests are still taken for as long as routers need to learn of it.
 const LAST_REQUESTS: Duration = Duration::from_secs(3);
+
+/// How often the database is kept in order.
+const ORDER_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Why the runtime could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -32,25 +35,25 @@ pub enum RunError {
     /// A mounted file cannot be used.
     #[error("read the configuration")]
     Config(#[from] ConfigError),
-    /// The signing key cannot be used.
-    #[error("read the signing key")]
-    SigningKey(#[from] KeyError),
+    /// The signing keys cannot be used.
+    #[error("prepare the signing keys")]
+    Keys(#[from] KeysError),
     /// A port could not be opened, or signals not be heard.
     #[error("listen")]
     Listen(#[from] std::io::Error),
     /// A metric is named twice.
     #[error("register the metrics")]
     Metrics(#[from] prometheus::Error),
-    /// Passwords cannot be hashed.
-    #[error("prepare password hashing")]
-    Passwords(#[from] ApiError),
+    /// The way to the hub cannot be prepared.
+    #[error("prepare the way to the hub")]
+    Hub(#[from] HubError),
     /// Another part of the program has chosen a TLS provider first.
     #[error("a TLS provider was installed before ours")]
     TlsProvider,
 }
 
 /// Ready while the database answers with a schema that this runtime knows.
-struct DatabaseAnswers(PgPool);
+struct DatabaseAnswers(Database);
 
 impl Readiness for DatabaseAnswers {
     async fn missing(&self) -> Vec<String> {
@@ -75,26 +78,30 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| RunError::TlsProvider)?;
     let stop = lifecycle::cancelled_by_signals()?;
     let node = config::read_node(&arguments.mounts)?;
-    let signing_key = SigningKey::from_pem(&config::read_signing_key(&arguments.mounts)?)?;
-    let pool = PgPoolOptions::new()
-        .max_connections(node.pool_size)
-        .acquire_timeout(Duration::from_secs(2))
-        .idle_timeout(Duration::from_secs(60))
-        .connect_lazy_with(config::read_database(&arguments.mounts)?);
+    let keys = KeyRing::read(arguments.mounts.clone(), &node.url)?;
+    let hub = Hub::new(node.hub_url.clone(), arguments.mounts.join("hub-token/token"))?;
+    let database = Database::new(arguments.mounts, node.pool_size)?;
     let metrics = Metrics::new()?;
-    let state = AppState::new(node, pool.clone(), Clock::system(), Passwords::new()?, signing_key);
+    metrics.show_connections(database.clone())?;
+    let state = AppState::new(node, database.clone(), Clock::system(), Passwords::new(), keys, hub);
 
     let management_listener = TcpListener::bind(arguments.management_address).await?;
     let listener = TcpListener::bind(arguments.http_address).await?;
     tracing::info!(node = state.node.slug, version = env!("CARGO_PKG_VERSION"), "the node serves");
-    let readiness = management::router(metrics.registry.clone(), DatabaseAnswers(pool), stop.clone());
+    let readiness = management::router(metrics.registry.clone(), DatabaseAnswers(database), stop.clone());
     let management = tokio::spawn(management::serve(management_listener, readiness, CancellationToken::new()));
 
     let tasks = TaskTracker::new();
     tasks.spawn(keep_reporting(state.clone(), metrics.clone(), stop.clone()));
+    tasks.spawn(sync::run(state.clone(), metrics.clone(), stop.clone()));
+    tasks.spawn(keep_order(state.clone(), stop.clone()));
+    let (following, until) = (state.clone(), stop.clone());
+    tasks.spawn(async move { following.keys.follow(until).await });
     let last_request = delayed(&stop, LAST_REQUESTS);
     tasks.spawn(async move {
-        if let Err(error) = management::serve(listener, routes::router(state, metrics), last_request).await {
+        let service = routes::router(state, metrics).into_make_service_with_connect_info::<SocketAddr>();
+        let serving = axum::serve(listener, service).with_graceful_shutdown(last_request.cancelled_owned());
+        if let Err(error) = serving.await {
             tracing::error!(%error, "the node can accept no more connections");
         }
     });
@@ -110,6 +117,25 @@ async fn keep_reporting(state: AppState, metrics: Metrics, stop: CancellationTok
     match Client::try_default().await {
         Ok(client) => report::run(state, client, metrics, stop).await,
         Err(error) => tracing::warn!(%error, "the node cannot report: it runs outside Kubernetes"),
+    }
+}
+
+/// Deletes what no longer holds and sums up the days that have ended, now and then, until `stop`. Whichever replica is
+/// first finds the most.
+async fn keep_order(state: AppState, stop: CancellationToken) {
+    loop {
+        let kept = async {
+            let mut connection = state.database.acquire().await?;
+            storage::clean_up(&mut connection, state.clock.now()).await?;
+            storage::reports::close_days(&mut connection, state.clock.now()).await
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "the database could not be kept in order");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ORDER_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
     }
 }
 

@@ -2,18 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fateh_common::{
-    clock::Clock,
-    tokens::{Claims, SigningKey, Verifier},
-};
+use fateh_common::{clock::Clock, tokens::Claims};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::{Postgres, pool::PoolConnection};
+use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::{
+    centre::Centre,
     config::NodeConfig,
+    database::Database,
     error::ApiError,
+    hub_client::Hub,
+    keys::KeyRing,
     passwords::Passwords,
+    revocations::Revocations,
     storage::users::{Role, User},
+    throttle::Seen,
 };
 
 /// How long an access token holds.
@@ -28,14 +33,25 @@ pub struct Inner {
     /// The node.
     pub node: NodeConfig,
     /// Its database.
-    pub pool: PgPool,
+    pub database: Database,
     /// The time.
     pub clock: Clock,
     /// Hashes passwords.
     pub passwords: Passwords,
-    signing_key: SigningKey,
-    /// Checks tokens.
-    pub verifier: Verifier,
+    /// Signs and checks tokens.
+    pub keys: KeyRing,
+    /// Tokens that no longer hold.
+    pub revocations: Revocations,
+    /// Attempts at signing in that this process has seen.
+    pub attempts: Seen,
+    /// The centre.
+    pub hub: Hub,
+    /// The keys of the centre's tokens.
+    pub centre: Centre,
+    /// Rung when there is something to tell the centre.
+    pub told: Notify,
+    /// This process, among the replicas.
+    pub replica: Uuid,
 }
 
 /// What a local token adds to the registered claims.
@@ -43,6 +59,9 @@ pub struct Inner {
 pub struct LocalClaims {
     /// Role of the user.
     pub role: Role,
+    /// The version of the user's rights that the token speaks of.
+    #[serde(rename = "ver")]
+    pub version: i32,
 }
 
 impl std::ops::Deref for AppState {
@@ -56,9 +75,28 @@ impl std::ops::Deref for AppState {
 impl AppState {
     /// The state of one process.
     #[must_use]
-    pub fn new(node: NodeConfig, pool: PgPool, clock: Clock, passwords: Passwords, signing_key: SigningKey) -> Self {
-        let verifier = Verifier::new(vec![signing_key.public().clone()], &node.url, &node.url);
-        Self(Arc::new(Inner { node, pool, clock, passwords, signing_key, verifier }))
+    pub fn new(
+        node: NodeConfig,
+        database: Database,
+        clock: Clock,
+        passwords: Passwords,
+        keys: KeyRing,
+        hub: Hub,
+    ) -> Self {
+        let centre = Centre::new(node.hub_issuer.clone(), node.url.clone());
+        Self(Arc::new(Inner {
+            node,
+            centre,
+            database,
+            clock,
+            passwords,
+            keys,
+            hub,
+            revocations: Revocations::default(),
+            attempts: Seen::default(),
+            told: Notify::new(),
+            replica: Uuid::new_v4(),
+        }))
     }
 }
 
@@ -68,7 +106,7 @@ impl Inner {
     /// # Errors
     /// When none comes free in time.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, ApiError> {
-        Ok(self.pool.acquire().await?)
+        Ok(self.database.acquire().await?)
     }
 
     /// An access token for `user`.
@@ -83,8 +121,9 @@ impl Inner {
             aud: self.node.url.clone(),
             exp: iat + i64::try_from(TOKEN_VALIDITY.as_secs()).unwrap_or(0),
             iat,
-            extra: LocalClaims { role: user.role },
+            jti: Uuid::new_v4().to_string(),
+            extra: LocalClaims { role: user.role, version: user.security_version },
         };
-        self.signing_key.sign(&claims).map_err(|error| ApiError::Internal(format!("sign a token: {error}")))
+        self.keys.current().signing.sign(&claims).map_err(|error| ApiError::Internal(format!("sign a token: {error}")))
     }
 }

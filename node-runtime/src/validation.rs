@@ -1,5 +1,6 @@
 //! What users may send: checked and normalised here, before anything else sees it. Pure.
 
+use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::ApiError;
@@ -73,6 +74,38 @@ pub fn is_password(text: &str) -> bool {
     (12..=256).contains(&text.chars().count())
 }
 
+/// A language tag as BCP 47 writes the common ones: `ar`, `pt-BR`, `zh-Hant-TW`.
+#[must_use]
+pub fn is_language(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let first = parts.next().unwrap_or_default();
+    let letters = (2..=3).contains(&first.len()) && first.bytes().all(|byte| byte.is_ascii_lowercase());
+    letters
+        && text.len() <= 35
+        && parts.all(|part| (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// A JSON object of at most 16 KiB, without NUL characters, which PostgreSQL cannot store.
+#[must_use]
+pub fn is_profile(value: &Value) -> bool {
+    value.is_object() && value.to_string().len() <= 16 * 1024 && is_storable(value)
+}
+
+/// Whether PostgreSQL can store the value as jsonb and give it back at about its size.
+#[must_use]
+pub fn is_storable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.contains('\0'),
+        Value::Array(values) => values.iter().all(is_storable),
+        Value::Object(fields) => fields.iter().all(|(name, value)| !name.contains('\0') && is_storable(value)),
+        // PostgreSQL writes every digit: a few bytes like 1e308 would come back as hundreds.
+        Value::Number(number) => {
+            number.as_f64().is_some_and(|number| number == 0.0 || (1e-20..1e20).contains(&number.abs()))
+        }
+        Value::Null | Value::Bool(_) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -104,6 +137,32 @@ mod tests {
             assert!(!is_email(bad), "{bad:?}");
         }
         assert!(!is_password("elevenchars") && is_password("twelve chars"));
+    }
+
+    #[test]
+    fn a_language_is_a_tag() {
+        for good in ["ar", "en", "pt-BR", "zh-Hant-TW", "ast"] {
+            assert!(is_language(good), "{good}");
+        }
+        for bad in ["", "Arabic", "a", "AR", "ar-", "ar_SA", "ar-SA;q=1", "*", "a\0", &"ar-SA".repeat(9)] {
+            assert!(!is_language(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_profile_is_an_object_that_can_be_stored() {
+        use serde_json::json;
+        assert!(is_profile(&json!({"phone": "+966", "tags": [1, null, {"a": true}]})));
+        for bad in [
+            json!([]),
+            json!("text"),
+            json!({"a": ["x\u{0}"]}),
+            json!({"\u{0}": 1}),
+            json!({"a": 1e300}),
+            json!({"a": "x".repeat(16 * 1024)}),
+        ] {
+            assert!(!is_profile(&bad));
+        }
     }
 
     #[test]

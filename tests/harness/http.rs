@@ -14,6 +14,8 @@ pub struct Http {
     pub ca: Option<PathBuf>,
     /// `host:port:address`, in place of a look-up.
     pub resolve: Option<String>,
+    /// Lines that every request bears beside.
+    pub headers: Vec<String>,
 }
 
 /// What came back.
@@ -25,9 +27,25 @@ pub struct Answer {
     pub headers: String,
     /// Body, if it was JSON.
     pub json: Value,
+    /// Body as it came.
+    pub text: String,
 }
 
 impl Http {
+    /// Requests in clear to this base.
+    #[must_use]
+    pub const fn at(base: String) -> Self {
+        Self { base, ca: None, resolve: None, headers: Vec::new() }
+    }
+
+    /// The same, with a header line more.
+    #[must_use]
+    pub fn with_header(&self, line: &str) -> Self {
+        let mut http = self.clone();
+        http.headers.push(line.to_owned());
+        http
+    }
+
     /// Sends one request; `language` is the value of `Accept-Language`, `body` is sent as JSON.
     pub async fn send(
         &self,
@@ -49,6 +67,9 @@ impl Http {
         if let Some(token) = token {
             curl.arg("-H").arg(format!("Authorization: Bearer {token}"));
         }
+        for line in &self.headers {
+            curl.args(["-H", line]);
+        }
         if body.is_some() {
             curl.args(["-H", "Content-Type: application/json", "--data-binary", "@-"]);
         }
@@ -68,7 +89,13 @@ impl Http {
             status: status.unwrap_or(0),
             headers,
             json: serde_json::from_slice(&output.stdout).unwrap_or_default(),
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
         }
+    }
+
+    /// The body of a GET that is no JSON.
+    pub async fn text(&self, path: &str, token: Option<&str>) -> String {
+        self.send("GET", path, token, "en", None).await.text
     }
 
     /// A GET in English.

@@ -1,16 +1,24 @@
 //! What integration tests and e2e stories share: clients, waiting for conditions, and HTTP as a user's `curl` does it.
 #![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test harness fails by panicking")]
 
+pub mod api_proxy;
+pub mod figures;
 mod http;
 mod nodes;
+mod people;
 mod postgres;
+pub mod program;
+mod snapshot;
+pub mod sql_proxy;
 
 use std::{sync::Once, time::Duration};
 
 pub use http::{Answer, Http};
 use kube::Client;
 pub use nodes::*;
+pub use people::seed_people;
 pub use postgres::*;
+pub use snapshot::{differences, snapshot};
 
 /// A variable that the script around the tests sets.
 #[must_use]

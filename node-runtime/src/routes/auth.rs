@@ -1,19 +1,33 @@
-//! `POST /api/local/auth/login` and `POST /api/local/auth/invitation`.
+//! Signing in and out, refreshing, the first admin's invitation, and setting a forgotten password anew.
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use std::net::IpAddr;
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::Connection;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
 
+use super::{Answer, Nothing};
 use crate::{
-    error::{ApiError, Failed},
+    centre::{self, GlobalToken},
+    client_address::ClientAddress,
+    error::{ApiError, FORBIDDEN, Failed, HUB_AWAY, NOT_FOUND, UNAUTHENTICATED},
     http::{Body, Speaks},
+    one_time,
+    permissions::{May, OwnAccount},
+    sessions::{RefreshToken, SESSION_VALIDITY},
     state::{AppState, TOKEN_VALIDITY},
     storage::{
-        invitations,
+        attempts, invitations, password_resets,
+        sessions::{self, Claimed},
         users::{self, NewUser, Role, Status, User},
     },
-    validation::{Problems, is_password, is_username},
+    throttle::{ACCOUNT, Attempt},
+    validation::{Problems, is_password, is_username, key},
 };
 
 const WRONG_CREDENTIALS: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "wrong-credentials");
@@ -21,14 +35,21 @@ const WRONG_CREDENTIALS: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, 
 const MAX_LOGIN: usize = 254;
 const SUSPENDED: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "account-suspended");
 const INVITATION_INVALID: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "invitation-invalid");
+const RESET_INVALID: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "reset-invalid");
+const HUB_REFUSES: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "hub-refuses");
+const SESSION_ENDED: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "session-ended");
 
-pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/api/local/auth/login", post(login))
-        .route("/api/local/auth/invitation", post(accept_invitation))
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(global_token))
+        .routes(routes!(accept_invitation))
+        .routes(routes!(reset_password))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Login {
     /// E-mail or user name.
@@ -36,47 +57,180 @@ struct Login {
     password: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Refresh {
+    /// The newest one of the session.
+    refresh_token: String,
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Acceptance {
+    /// From the Secret `node-invitation`.
     token: String,
     username: String,
     password: String,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Reset {
+    /// The one-time token that an admin handed over.
+    token: String,
+    password: String,
+}
+
+/// What a client goes on with.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Session {
+pub struct Session {
     access_token: String,
+    #[schema(example = "Bearer")]
     token_type: &'static str,
     /// Seconds.
     expires_in: u64,
+    /// Good for one refresh; used again within 10 s it is answered with the same successor, later the session ends.
+    refresh_token: String,
+    /// End of the session, however often it is refreshed.
+    refresh_expires_at: Timestamp,
     user: User,
+    /// For the centre; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    global_token: Option<GlobalToken>,
 }
 
-async fn login(State(state): State<AppState>, speaks: Speaks, Body(login): Body<Login>) -> Result<Response, Failed> {
-    speaks.answer(StatusCode::OK, "signed-in", sign_in(&state, login).await)
+/// Sign in with e-mail or user name.
+#[utoipa::path(post, path = "/api/local/auth/login", tag = "auth", request_body = Login,
+    responses((status = 200, body = Answer<Session>), (status = 401), (status = 403), (status = 429)))]
+async fn login(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    ClientAddress(address): ClientAddress,
+    Body(login): Body<Login>,
+) -> Result<Response, Failed> {
+    speaks.answer(StatusCode::OK, "signed-in", sign_in(&state, address, login).await)
 }
 
-async fn sign_in(state: &AppState, login: Login) -> Result<Session, ApiError> {
-    // What no user can be called is not looked for.
+async fn sign_in(state: &AppState, address: Option<IpAddr>, login: Login) -> Result<Session, ApiError> {
+    // What no user can be called is not looked for, nor even folded, which takes its time.
     if login.login.len() > MAX_LOGIN || login.login.chars().any(char::is_control) {
         return Err(WRONG_CREDENTIALS);
     }
+    let attempt = &Attempt::new(&key(&login.login), address);
+    let now = state.clock.now();
+    // Cheapest first: this process's count, then a place in the queue, and only then the database.
+    state.attempts.take(attempt, now).map_err(throttled)?;
+    let place = state.passwords.place()?;
     // No connection is held while the password waits for its turn to be hashed.
-    let found = users::find_by_login(&mut *state.connection().await?, &login.login).await?;
+    let found = {
+        let mut connection = state.connection().await?;
+        if !attempts::take(&mut connection, attempt, now).await? {
+            return Err(throttled(ACCOUNT.wait()));
+        }
+        users::find_by_login(&mut connection, &login.login).await?
+    };
     let (user, hash) = found.unzip();
-    if !is_password(&login.password) || !state.passwords.verify(login.password, hash).await? {
+    let password = if is_password(&login.password) { login.password } else { String::new() };
+    if !state.passwords.verify(place, password, hash).await? {
         return Err(WRONG_CREDENTIALS);
     }
     let user = user.ok_or(WRONG_CREDENTIALS)?;
     if user.status != Status::Active {
         return Err(SUSPENDED);
     }
-    users::signed_in(&mut *state.connection().await?, user.id, state.clock.now()).await?;
-    session(state, user)
+    state.attempts.give_back(attempt);
+    let mut session = begin_session(state, &mut *state.connection().await?, user, Some(attempt)).await?;
+    session.global_token = centre::token_for(state, &session.user).await;
+    Ok(session)
 }
 
+pub fn throttled(wait: std::time::Duration) -> ApiError {
+    ApiError::Later(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", wait)
+}
+
+/// Begin the next ten minutes of a session.
+#[utoipa::path(post, path = "/api/local/auth/refresh", tag = "auth", request_body = Refresh,
+    responses((status = 200, body = Answer<Session>), (status = 401), (status = 403)))]
+async fn refresh(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    Body(refresh): Body<Refresh>,
+) -> Result<Response, Failed> {
+    speaks.answer(StatusCode::OK, "session-refreshed", go_on(&state, &refresh.refresh_token).await)
+}
+
+async fn go_on(state: &AppState, token: &str) -> Result<Session, ApiError> {
+    let token = RefreshToken::parse(token).ok_or(SESSION_ENDED)?;
+    let successor = RefreshToken::new(token.session, rand::random());
+    let mut connection = state.connection().await?;
+    match sessions::claim(&mut connection, &token, successor, state.clock.now()).await? {
+        Claimed::Token { user, token, expires_at } => {
+            let user = users::find(&mut connection, user).await?.ok_or(SESSION_ENDED)?;
+            if user.status != Status::Active {
+                sessions::end(&mut connection, token.session).await?;
+                return Err(SUSPENDED);
+            }
+            session(state, user, &token, expires_at)
+        }
+        Claimed::Reused => {
+            tracing::warn!(session = %token.session, "a refresh token was used a second time; its session is ended");
+            Err(SESSION_ENDED)
+        }
+        Claimed::Unknown => Err(SESSION_ENDED),
+    }
+}
+
+/// Get the token for the centre that a sign-in could not bring.
+#[utoipa::path(post, path = "/api/local/auth/global-token", tag = "auth",
+    responses((status = 200, body = Answer<GlobalToken>), (status = 404)), security(("token" = [])))]
+async fn global_token(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    May { user, .. }: May<OwnAccount>,
+) -> Result<Response, Failed> {
+    let issued = async {
+        // Or one token of the centre would bring the next, for ever.
+        if user.by_centre {
+            return Err(FORBIDDEN);
+        }
+        let user = users::find(&mut *state.connection().await?, user.id).await?.ok_or(GONE)?;
+        match centre::token_for(&state, &user).await.ok_or(NOT_FOUND)? {
+            GlobalToken::Pending => Err(HUB_AWAY),
+            GlobalToken::Refused => Err(HUB_REFUSES),
+            issued @ GlobalToken::Issued { .. } => Ok(issued),
+        }
+    };
+    speaks.answer(StatusCode::OK, "global-token-issued", issued.await)
+}
+
+/// End a session. Its last access token holds until it expires.
+#[utoipa::path(post, path = "/api/local/auth/logout", tag = "auth", request_body = Refresh,
+    responses((status = 200, body = Answer<Nothing>)))]
+async fn logout(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    Body(refresh): Body<Refresh>,
+) -> Result<Response, Failed> {
+    let ended = async {
+        // One that is no session of ours has ended already.
+        if let Some(token) = RefreshToken::parse(&refresh.refresh_token) {
+            let mut connection = state.connection().await?;
+            let successor = RefreshToken::new(token.session, rand::random());
+            if let Claimed::Token { token, .. } =
+                sessions::claim(&mut connection, &token, successor, state.clock.now()).await?
+            {
+                sessions::end(&mut connection, token.session).await?;
+            }
+        }
+        Ok(())
+    };
+    speaks.answer(StatusCode::OK, "signed-out", ended.await)
+}
+
+/// Become the first admin by the one-time invitation.
+#[utoipa::path(post, path = "/api/local/auth/invitation", tag = "auth", request_body = Acceptance,
+    responses((status = 201, body = Answer<Session>), (status = 403), (status = 409)))]
 async fn accept_invitation(
     State(state): State<AppState>,
     speaks: Speaks,
@@ -96,20 +250,92 @@ async fn become_admin(state: &AppState, acceptance: Acceptance) -> Result<Sessio
     if invitations::claim(&mut *state.connection().await?, &token_hash, now).await?.is_none() {
         return Err(INVITATION_INVALID);
     }
-    let password_hash = state.passwords.hash(acceptance.password).await?;
+    let password_hash = state.passwords.hash(state.passwords.place()?, acceptance.password).await?;
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
     let email = invitations::claim(&mut transaction, &token_hash, now).await?.ok_or(INVITATION_INVALID)?;
-    let new =
-        NewUser { username: &acceptance.username, email: &email, password_hash: &password_hash, role: Role::Admin };
+    let new = NewUser {
+        username: &acceptance.username,
+        email: &email,
+        password_hash: &password_hash,
+        role: Role::Admin,
+        profile: &serde_json::json!({}),
+    };
     let user = users::insert(&mut transaction, &new, now).await?;
-    users::signed_in(&mut transaction, user.id, now).await?;
     invitations::accept(&mut transaction, user.id, now).await?;
+    let session = begin_session(state, &mut transaction, user, None).await?;
     transaction.commit().await?;
-    session(state, user)
+    Ok(session)
 }
 
-fn session(state: &AppState, user: User) -> Result<Session, ApiError> {
-    let access_token = state.issue_token(&user)?;
-    Ok(Session { access_token, token_type: "Bearer", expires_in: TOKEN_VALIDITY.as_secs(), user })
+/// Set another password by the one-time token that an admin handed over.
+#[utoipa::path(post, path = "/api/local/auth/password-reset", tag = "auth", request_body = Reset,
+    responses((status = 200, body = Answer<Nothing>), (status = 403)))]
+async fn reset_password(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    Body(reset): Body<Reset>,
+) -> Result<Response, Failed> {
+    speaks.answer(StatusCode::OK, "password-changed", set_forgotten(&state, reset).await)
 }
+
+async fn set_forgotten(state: &AppState, reset: Reset) -> Result<(), ApiError> {
+    let mut problems = Problems::default();
+    problems.unless(is_password(&reset.password), "password", "field-password");
+    problems.refuse()?;
+    let (user, token_hash) = one_time::parse(&reset.token).ok_or(RESET_INVALID)?;
+    let now = state.clock.now();
+    // Looked at first, so that a wrong token costs no hash; taken below.
+    if !password_resets::holds(&mut *state.connection().await?, user, &token_hash, now).await? {
+        return Err(RESET_INVALID);
+    }
+    let password_hash = state.passwords.hash(state.passwords.place()?, reset.password).await?;
+    let mut connection = state.connection().await?;
+    let mut transaction = connection.begin().await?;
+    if !password_resets::take(&mut transaction, user, &token_hash, now).await? {
+        return Err(RESET_INVALID);
+    }
+    let user = users::set_password(&mut transaction, user, &password_hash, None, now).await?.ok_or(RESET_INVALID)?;
+    sessions::end_all(&mut transaction, user.id).await?;
+    transaction.commit().await?;
+    state.revocations.note(user.security());
+    Ok(())
+}
+
+/// Begins a session for a user who has proved who it is.
+pub async fn begin_session(
+    state: &AppState,
+    connection: &mut sqlx::PgConnection,
+    mut user: User,
+    attempt: Option<&Attempt>,
+) -> Result<Session, ApiError> {
+    let now = state.clock.now();
+    let token = RefreshToken::new(Uuid::new_v4(), rand::random());
+    let expires_at = now.saturating_add(SESSION_VALIDITY).unwrap_or(now);
+    if !sessions::begin(connection, &user.security(), &token, expires_at, attempt, now).await? {
+        return Err(WRONG_CREDENTIALS);
+    }
+    user.last_sign_in = Some(now);
+    session(state, user, &token, expires_at)
+}
+
+fn session(
+    state: &AppState,
+    user: User,
+    refresh_token: &RefreshToken,
+    refresh_expires_at: Timestamp,
+) -> Result<Session, ApiError> {
+    Ok(Session {
+        access_token: state.issue_token(&user)?,
+        token_type: "Bearer",
+        expires_in: TOKEN_VALIDITY.as_secs(),
+        refresh_token: refresh_token.text(),
+        refresh_expires_at,
+        user,
+        // Only a sign-in asks the centre; the others can have it by its own route.
+        global_token: state.hub.is_known().then_some(GlobalToken::Pending),
+    })
+}
+
+/// A token that names no user who can be found is refused like one that does not hold.
+pub const GONE: ApiError = UNAUTHENTICATED;

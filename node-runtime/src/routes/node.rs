@@ -1,24 +1,25 @@
 //! `GET /`, `GET /api/local/node`: what this node is. `GET /.well-known/jwks.json`: the keys of its tokens.
 
 use axum::{
-    Json, Router,
+    Json,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::Answer;
 
 use crate::{error::Failed, http::Speaks, state::AppState};
 
-pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/", get(describe))
-        .route("/api/local/node", get(describe))
-        .route("/.well-known/jwks.json", get(jwks))
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().route("/", get(describe)).routes(routes!(describe)).routes(routes!(jwks))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Description {
     slug: String,
@@ -29,6 +30,8 @@ struct Description {
     url: String,
 }
 
+/// What this node is.
+#[utoipa::path(get, path = "/api/local/node", tag = "node", responses((status = 200, body = Answer<Description>)))]
 async fn describe(State(state): State<AppState>, speaks: Speaks) -> Result<Response, Failed> {
     let node = &state.node;
     let description = Description {
@@ -42,6 +45,10 @@ async fn describe(State(state): State<AppState>, speaks: Speaks) -> Result<Respo
     speaks.answer(StatusCode::OK, "node-described", Ok(description))
 }
 
+/// The keys that this node's tokens are signed with (RFC 7517).
+// Cached for less than the operator waits between publishing a key and using it.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "node", responses((status = 200, body = Object)))]
 async fn jwks(State(state): State<AppState>) -> Response {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(state.verifier.jwks())).into_response()
+    ([(header::CACHE_CONTROL, "public, max-age=20")], Json(state.keys.current().verifier.jwks(state.clock.now())))
+        .into_response()
 }

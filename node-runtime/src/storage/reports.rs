@@ -2,11 +2,31 @@
 
 use fateh_crds::{ContentStatistics, RevenueStatistics, Statistics, UserStatistics, UsersByRole};
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use super::to_sql;
 
 const ACTIVE_DAYS: i64 = 30;
+/// A day is summed up when it has ended for so long.
+const SETTLED: SignedDuration = SignedDuration::from_hours(1);
+
+/// Rows whose time of recording is in a range, as parts of sums by day and currency.
+macro_rules! recorded {
+    ($range:literal) => {
+        concat!(
+            "SELECT (created_at AT TIME ZONE 'UTC')::date AS day, currency, amount_minor AS gross_minor, fee_minor,
+                    net_minor, 0::bigint AS refunds_minor
+             FROM local_node.local_revenues WHERE created_at ",
+            $range,
+            " UNION ALL
+             SELECT (f.created_at AT TIME ZONE 'UTC')::date, r.currency, 0, 0, 0, f.amount_minor
+             FROM (SELECT * FROM local_node.local_refunds WHERE created_at ",
+            $range,
+            ") f JOIN local_node.local_revenues r ON r.id = f.revenue_id"
+        )
+    };
+}
 
 /// Takes the turn to report, unless another replica took it since `earliest`.
 ///
@@ -25,28 +45,17 @@ pub async fn take_turn(
     Ok(taken.rows_affected() == 1)
 }
 
-#[derive(FromRow)]
-struct Users {
-    total: i64,
-    active: i64,
-    students: i64,
-    instructors: i64,
-    admins: i64,
-}
-
-/// Counts everything that is reported.
+/// Counts everything that is reported, from what is kept counted: it takes as long at a million rows as at one.
 ///
 /// # Errors
 /// When a statement fails.
 pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result<Statistics, sqlx::Error> {
     let since = now.checked_sub(SignedDuration::from_hours(24 * ACTIVE_DAYS)).unwrap_or(Timestamp::UNIX_EPOCH);
-    let users: Users = sqlx::query_as(
-        "SELECT count(*) AS total,
-                count(*) FILTER (WHERE last_sign_in > $1) AS active,
-                count(*) FILTER (WHERE role = 'student') AS students,
-                count(*) FILTER (WHERE role = 'instructor') AS instructors,
-                count(*) FILTER (WHERE role = 'admin') AS admins
-         FROM local_node.local_users WHERE status <> 'deleted'",
+    let roles: Vec<(String, i64)> =
+        sqlx::query_as("SELECT role, users FROM local_node.user_counts").fetch_all(&mut *connection).await?;
+    let count = |wanted: &str| roles.iter().find(|(role, _)| role == wanted).map_or(0, |(_, users)| *users);
+    let active: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(users), 0)::bigint FROM local_node.sign_in_days WHERE day > ($1 AT TIME ZONE 'UTC')::date",
     )
     .bind(to_sql(since))
     .fetch_one(&mut *connection)
@@ -57,22 +66,59 @@ pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result
     )
     .fetch_one(&mut *connection)
     .await?;
-    let revenue: Vec<(String, i64, i64, i64)> = sqlx::query_as(
-        "SELECT currency, sum(amount_minor)::bigint, sum(fee_minor)::bigint, sum(net_minor)::bigint
-         FROM local_node.local_revenues GROUP BY currency ORDER BY currency LIMIT 8",
-    )
+    // Read first, so that the planner knows how little is left to sum up; a day that is closed meanwhile is not yet seen.
+    let until: OffsetDateTime =
+        sqlx::query_scalar("SELECT until FROM local_node.closed_days").fetch_one(&mut *connection).await?;
+    let revenue: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(concat!(
+        "WITH parts AS (
+                  SELECT day, currency, gross_minor, fee_minor, net_minor, refunds_minor FROM local_node.revenue_days
+                  WHERE day <= ($1 AT TIME ZONE 'UTC')::date
+                  UNION ALL ",
+        recorded!("> $1"),
+        ")
+         SELECT currency, sum(gross_minor)::bigint, sum(fee_minor)::bigint, sum(net_minor)::bigint,
+                sum(refunds_minor)::bigint
+         FROM parts GROUP BY currency ORDER BY currency LIMIT 8"
+    ))
+    .bind(until)
     .fetch_all(connection)
     .await?;
     Ok(Statistics {
         users: UserStatistics {
-            total: users.total,
-            active30d: users.active,
-            by_role: UsersByRole { student: users.students, instructor: users.instructors, admin: users.admins },
+            total: roles.iter().map(|(_, users)| users).sum(),
+            active30d: active,
+            by_role: UsersByRole { student: count("student"), instructor: count("instructor"), admin: count("admin") },
         },
         content: ContentStatistics { published, customised },
         revenue: revenue
             .into_iter()
-            .map(|(currency, gross, fee, net)| RevenueStatistics { currency, gross, fee, net, refunds: 0 })
+            .map(|(currency, gross, fee, net, refunds)| RevenueStatistics { currency, gross, fee, net, refunds })
             .collect(),
     })
+}
+
+/// Sums up the days that have ended since the last time, each once: of several replicas one does it, in one statement.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn close_days(connection: &mut PgConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    // No transaction lasts so long, and no clock of a replica is so late.
+    let latest = now.saturating_sub(SETTLED).unwrap_or(now);
+    sqlx::query(concat!(
+        "WITH before AS (SELECT until FROM local_node.closed_days FOR UPDATE),
+              closed AS (
+                  UPDATE local_node.closed_days c SET until = date_trunc('day', $1, 'UTC') - interval '1 microsecond'
+                  FROM before WHERE c.until = before.until AND c.until < date_trunc('day', $1, 'UTC') - interval '1 microsecond'
+                  RETURNING c.until AS until, before.until AS since),
+              parts AS (",
+        recorded!("> (SELECT since FROM closed) AND created_at <= (SELECT until FROM closed)"),
+        ")
+         INSERT INTO local_node.revenue_days
+         SELECT day, currency, sum(gross_minor), sum(fee_minor), sum(net_minor), sum(refunds_minor)
+         FROM parts GROUP BY day, currency"
+    ))
+    .bind(to_sql(latest))
+    .execute(connection)
+    .await
+    .map(drop)
 }

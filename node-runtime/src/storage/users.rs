@@ -2,15 +2,17 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::{FromRow, PgConnection};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{from_sql, to_sql};
+use super::{from_sql, outbox, to_sql};
 use crate::validation::key;
 
 /// What a user is on this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Role {
@@ -22,8 +24,20 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The word for it, everywhere.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Student => "student",
+            Self::Instructor => "instructor",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// Whether a user may sign in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Status {
@@ -36,7 +50,7 @@ pub enum Status {
 }
 
 /// A user, without the password's hash.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// Identifier.
@@ -49,8 +63,37 @@ pub struct User {
     pub role: Role,
     /// Status.
     pub status: Status,
+    /// What the node keeps of the user beside.
+    #[schema(value_type = Object)]
+    pub profile: Value,
+    /// When the user last signed in.
+    pub last_sign_in: Option<Timestamp>,
     /// When the user was made.
     pub created_at: Timestamp,
+    /// When the user was last changed.
+    pub updated_at: Timestamp,
+    /// What the user's tokens must agree with.
+    #[serde(skip)]
+    pub security_version: i32,
+}
+
+impl User {
+    /// What the user's tokens must agree with.
+    #[must_use]
+    pub fn security(&self) -> Security {
+        Security { user: self.id, version: self.security_version, active: self.status == Status::Active }
+    }
+}
+
+/// Which of a user's tokens hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// The user.
+    pub user: Uuid,
+    /// The version that a token must carry.
+    pub version: i32,
+    /// Whether any holds.
+    pub active: bool,
 }
 
 /// A user to be made.
@@ -63,6 +106,36 @@ pub struct NewUser<'a> {
     pub password_hash: &'a str,
     /// Role.
     pub role: Role,
+    /// A JSON object.
+    pub profile: &'a Value,
+}
+
+/// What of a user is to be another; what is none stays.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Name at sign-in.
+    pub username: Option<String>,
+    /// E-mail.
+    pub email: Option<String>,
+    /// Role.
+    pub role: Option<Role>,
+    /// Status.
+    pub status: Option<Status>,
+    /// A JSON object, in place of the one before.
+    pub profile: Option<Value>,
+}
+
+/// Which users are listed.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// Of this role.
+    pub role: Option<Role>,
+    /// Of this status; deleted ones never.
+    pub status: Option<Status>,
+    /// Whose name or e-mail begins so, as a key.
+    pub search: Option<String>,
+    /// Made after this one.
+    pub after: Option<Uuid>,
 }
 
 #[derive(FromRow)]
@@ -72,27 +145,54 @@ struct Row {
     email: String,
     role: Role,
     status: Status,
+    profile: Value,
+    last_sign_in: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+    security_version: i32,
+}
+
+macro_rules! columns {
+    () => {
+        "id, username, email, role, status, profile, last_sign_in, created_at, updated_at, security_version"
+    };
 }
 
 impl From<Row> for User {
     fn from(row: Row) -> Self {
-        let Row { id, username, email, role, status, created_at } = row;
-        Self { id, username, email, role, status, created_at: from_sql(created_at) }
+        Self {
+            id: row.id,
+            username: row.username,
+            email: row.email,
+            role: row.role,
+            status: row.status,
+            profile: row.profile,
+            last_sign_in: row.last_sign_in.map(from_sql),
+            created_at: from_sql(row.created_at),
+            updated_at: from_sql(row.updated_at),
+            security_version: row.security_version,
+        }
     }
 }
 
-/// Makes a user.
+/// Makes a user, and what the centre is told of it, in one statement.
 ///
 /// # Errors
 /// A taken name or e-mail violates a constraint of that name.
 pub async fn insert(connection: &mut PgConnection, user: &NewUser<'_>, now: Timestamp) -> Result<User, sqlx::Error> {
-    let row: Row = sqlx::query_as(
-        "INSERT INTO local_node.local_users
-             (id, username, username_key, email, email_key, password_hash, role, status, profile, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', '{}', $8, $8)
-         RETURNING id, username, email, role, status, created_at",
-    )
+    let row: Row = sqlx::query_as(concat!(
+        "WITH made AS (
+             INSERT INTO local_node.local_users
+                 (id, username, username_key, email, email_key, password_hash, role, status, profile, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $9)
+             RETURNING *),
+         told AS (
+             INSERT INTO local_node.outbox (id, kind, payload, created_at, next_attempt_at)
+             SELECT $10, $11, jsonb_build_object('userId', id, 'role', role), created_at, created_at FROM made)
+         SELECT ",
+        columns!(),
+        " FROM made"
+    ))
     .bind(new_id(now))
     .bind(user.username.trim())
     .bind(key(user.username))
@@ -100,7 +200,10 @@ pub async fn insert(connection: &mut PgConnection, user: &NewUser<'_>, now: Time
     .bind(key(user.email))
     .bind(user.password_hash)
     .bind(user.role)
+    .bind(user.profile)
     .bind(to_sql(now))
+    .bind(Uuid::new_v4())
+    .bind(outbox::USER_CREATED)
     .fetch_one(connection)
     .await?;
     Ok(row.into())
@@ -111,61 +214,224 @@ pub async fn insert(connection: &mut PgConnection, user: &NewUser<'_>, now: Time
 /// # Errors
 /// When the statement fails.
 pub async fn find_by_login(connection: &mut PgConnection, login: &str) -> Result<Option<(User, String)>, sqlx::Error> {
-    #[derive(FromRow)]
-    struct WithHash {
-        #[sqlx(flatten)]
-        row: Row,
-        password_hash: String,
-    }
     // A user name holds no '@', so at most one row matches.
-    let found: Option<WithHash> = sqlx::query_as(
-        "SELECT id, username, email, role, status, created_at, password_hash FROM local_node.local_users
-         WHERE (username_key = $1 OR email_key = $1) AND status <> 'deleted'",
-    )
+    let found: Option<WithHash> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", password_hash FROM local_node.local_users
+         WHERE (username_key = $1 OR email_key = $1) AND status <> 'deleted'"
+    ))
     .bind(key(login))
     .fetch_optional(connection)
     .await?;
     Ok(found.map(|found| (found.row.into(), found.password_hash)))
 }
 
-/// Notes a sign-in.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn signed_in(connection: &mut PgConnection, id: Uuid, now: Timestamp) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE local_node.local_users SET last_sign_in = $2 WHERE id = $1")
-        .bind(id)
-        .bind(to_sql(now))
-        .execute(connection)
-        .await
-        .map(drop)
+#[derive(FromRow)]
+struct WithHash {
+    #[sqlx(flatten)]
+    row: Row,
+    password_hash: String,
 }
 
-/// Users after `after`, oldest first.
+/// A user and the hash of the password.
 ///
 /// # Errors
 /// When the statement fails.
-pub async fn list(
+pub async fn find_with_hash(connection: &mut PgConnection, id: Uuid) -> Result<Option<(User, String)>, sqlx::Error> {
+    let found: Option<WithHash> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", password_hash FROM local_node.local_users WHERE id = $1 AND status <> 'deleted'"
+    ))
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.map(|found| (found.row.into(), found.password_hash)))
+}
+
+/// A user who was not deleted.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<User>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM local_node.local_users WHERE id = $1 AND status <> 'deleted'"
+    ))
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(User::from))
+}
+
+/// Role of an active user of whose rights and password nothing has changed since a token was issued.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn role_since(
     connection: &mut PgConnection,
-    role: Option<Role>,
-    after: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<User>, sqlx::Error> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, username, email, role, status, created_at FROM local_node.local_users
-         WHERE status <> 'deleted' AND ($1::text IS NULL OR role = $1) AND ($2::uuid IS NULL OR id > $2)
-         ORDER BY id LIMIT $3",
+    id: Uuid,
+    issued_at: Timestamp,
+) -> Result<Option<Role>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT role FROM local_node.local_users WHERE id = $1 AND status = 'active' AND security_changed_at < $2",
     )
-    .bind(role)
-    .bind(after)
+    .bind(id)
+    .bind(to_sql(issued_at))
+    .fetch_optional(connection)
+    .await
+}
+
+/// Users who match, oldest first.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn list(connection: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Vec<User>, sqlx::Error> {
+    let prefix = filter.search.as_ref().map(|search| format!("{}%", escaped(search)));
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM local_node.local_users
+         WHERE status <> 'deleted' AND ($1::text IS NULL OR role = $1) AND ($2::text IS NULL OR status = $2)
+           AND ($3::text IS NULL OR username_key LIKE $3 OR email_key LIKE $3) AND ($4::uuid IS NULL OR id > $4)
+         ORDER BY id LIMIT $5"
+    ))
+    .bind(filter.role)
+    .bind(filter.status)
+    .bind(prefix)
+    .bind(filter.after)
     .bind(limit)
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(User::from).collect())
 }
 
-/// Version 7, so that identifiers sort by the time of their making.
-fn new_id(now: Timestamp) -> Uuid {
+/// Changes a user; none when there is none. A new role or status ends what the user's tokens of before allow.
+///
+/// # Errors
+/// A taken name or e-mail violates a constraint of that name.
+pub async fn change(
+    connection: &mut PgConnection,
+    id: Uuid,
+    change: &Change,
+    now: Timestamp,
+) -> Result<Option<User>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as(concat!(
+        "UPDATE local_node.local_users SET
+             username = coalesce($2, username), username_key = coalesce($3, username_key),
+             email = coalesce($4, email), email_key = coalesce($5, email_key),
+             role = coalesce($6, role), status = coalesce($7, status), profile = coalesce($8, profile),
+             security_version = security_version + (coalesce($6, role) <> role OR coalesce($7, status) <> status)::integer,
+             security_changed_at = CASE WHEN coalesce($6, role) <> role OR coalesce($7, status) <> status
+                                        THEN $9 ELSE security_changed_at END,
+             updated_at = $9
+         WHERE id = $1 AND status <> 'deleted' RETURNING ",
+        columns!()
+    ))
+    .bind(id)
+    .bind(change.username.as_deref().map(str::trim))
+    .bind(change.username.as_deref().map(key))
+    .bind(change.email.as_deref().map(str::trim))
+    .bind(change.email.as_deref().map(key))
+    .bind(change.role)
+    .bind(change.status)
+    .bind(&change.profile)
+    .bind(to_sql(now))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(User::from))
+}
+
+/// Gives a user another password, which ends what tokens of before allow, one-time tokens among them. With `read_at`
+/// only if the user's rights are still of that version.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn set_password(
+    connection: &mut PgConnection,
+    id: Uuid,
+    password_hash: &str,
+    read_at: Option<i32>,
+    now: Timestamp,
+) -> Result<Option<User>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as(concat!(
+        "WITH dropped AS (DELETE FROM local_node.password_resets WHERE user_id = $1)
+         UPDATE local_node.local_users SET password_hash = $2, security_version = security_version + 1,
+             security_changed_at = $3, updated_at = $3
+         WHERE id = $1 AND status <> 'deleted' AND ($4::integer IS NULL OR security_version = $4) RETURNING ",
+        columns!()
+    ))
+    .bind(id)
+    .bind(password_hash)
+    .bind(to_sql(now))
+    .bind(read_at)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(User::from))
+}
+
+/// Deletes a user for good: what tells who it was is gone, and name and e-mail are free again. The row stays, because
+/// money may refer to it.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn delete(connection: &mut PgConnection, id: Uuid, now: Timestamp) -> Result<Option<User>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as(concat!(
+        "WITH dropped AS (DELETE FROM local_node.password_resets WHERE user_id = $1)
+         UPDATE local_node.local_users SET username = 'deleted', username_key = 'deleted@' || id, email = 'deleted',
+             email_key = 'deleted@' || id, password_hash = '', profile = '{}', status = 'deleted', last_sign_in = NULL,
+             security_version = security_version + 1, security_changed_at = $2, updated_at = $2
+         WHERE id = $1 AND status <> 'deleted' RETURNING ",
+        columns!()
+    ))
+    .bind(id)
+    .bind(to_sql(now))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(User::from))
+}
+
+/// Locks the active admins, so that of two who take the last ones away together one waits, and counts those beside
+/// this user.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn other_active_admins(connection: &mut PgConnection, id: Uuid) -> Result<usize, sqlx::Error> {
+    let admins: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM local_node.local_users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(admins.into_iter().filter(|admin| *admin != id).count())
+}
+
+/// Which tokens hold of the users of whom something changed since then.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn security_changed_since(
+    connection: &mut PgConnection,
+    since: Timestamp,
+) -> Result<Vec<Security>, sqlx::Error> {
+    let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(
+        "SELECT id, security_version, status = 'active' FROM local_node.local_users WHERE security_changed_at > $1",
+    )
+    .bind(to_sql(since))
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(user, version, active)| Security { user, version, active }).collect())
+}
+
+/// What is looked for, letter by letter, in a pattern.
+fn escaped(text: &str) -> String {
+    text.chars().flat_map(|c| matches!(c, '%' | '_' | '\\').then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// An identifier of version 7, so that they sort by the time of their making.
+#[must_use]
+pub fn new_id(now: Timestamp) -> Uuid {
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds))

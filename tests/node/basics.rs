@@ -1,87 +1,10 @@
-//! The node runtime's binary against the database that the operator made for it.
+//! A node from its first admin to its end.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use fateh_tests::{Postgres, eventually};
+use serde_json::json;
+use tokio::process::Command;
 
-use fateh_tests::{Http, Postgres, eventually, kubernetes, ready_node, secret, variable};
-use serde_json::{Value, json};
-use tokio::process::{Child, Command};
-
-/// A running node, its files, and its two ports.
-struct Running {
-    users: Http,
-    management: Http,
-    invitation: String,
-    child: Child,
-    mounts: PathBuf,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.mounts);
-    }
-}
-
-async fn free_port() -> u16 {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
-}
-
-/// Makes the node by the operator, and runs its pod's program with the files that a pod would mount.
-async fn run(name: &str, server: Postgres) -> Running {
-    let client = kubernetes().await;
-    ready_node(&client, name, json!({"region": server.name(), "currency": "SAR"})).await;
-    let mounts = std::env::temp_dir().join(format!("fateh-{name}-{}", std::process::id()));
-    for directory in ["config", "database", "signing-key"] {
-        fs::create_dir_all(mounts.join(directory)).unwrap();
-    }
-    for key in ["host", "port", "database", "username", "password", "sslmode"] {
-        fs::write(mounts.join("database").join(key), secret(&client, name, "node-database", key).await).unwrap();
-    }
-    fs::write(mounts.join("signing-key/key.pem"), secret(&client, name, "node-signing-key", "key.pem").await).unwrap();
-    let config =
-        kube::Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(client.clone(), &format!("fateh-node-{name}"));
-    fs::write(mounts.join("config/node.json"), &config.get("node").await.unwrap().data.unwrap()["node.json"]).unwrap();
-
-    let (port, management) = (free_port().await, free_port().await);
-    let child = Command::new(PathBuf::from(variable("FATEH_PROGRAMS")).join("node-runtime"))
-        .env("FATEH_MOUNTS", &mounts)
-        .arg(format!("--http-address=127.0.0.1:{port}"))
-        .arg(format!("--management-address=127.0.0.1:{management}"))
-        .stdout(fs::File::create(PathBuf::from(variable("FATEH_LOGS")).join(format!("{name}.log"))).unwrap())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let at = |port| Http { base: format!("http://127.0.0.1:{port}"), ca: None, resolve: None };
-    let running = Running {
-        users: at(port),
-        management: at(management),
-        invitation: secret(&client, name, "node-invitation", "token").await,
-        child,
-        mounts,
-    };
-    eventually("readiness", 20, async || {
-        let answer = running.management.get("/readyz", None).await;
-        if answer.status == 200 { Ok(()) } else { Err(answer) }
-    })
-    .await;
-    running
-}
-
-const PASSWORD: &str = "a long enough password";
-
-async fn become_admin(node: &Running) -> String {
-    let body = json!({"token": node.invitation, "username": "سارة", "password": PASSWORD});
-    let data = node.users.post("/api/local/auth/invitation", None, &body).await.data(201);
-    assert_eq!(
-        (data["user"]["role"].as_str(), data["user"]["email"].as_str()),
-        (Some("admin"), Some("admin@example.com"))
-    );
-    data["accessToken"].as_str().unwrap().to_owned()
-}
-
-fn user(name: &str, role: &str) -> Value {
-    json!({"username": name, "email": format!("{name}@example.com"), "password": PASSWORD, "role": role})
-}
+use crate::running::{PASSWORD, become_admin, run, user};
 
 async fn the_first_admin_signs_in_and_adds_users(server: Postgres) {
     let node = run(&format!("people-{}", server.name()), server).await;
@@ -217,4 +140,38 @@ async fn a_node_tells_when_it_is_ready_and_drains_when_it_is_stopped() {
     .await;
     node.users.get("/", None).await.data(200);
     assert!(node.child.wait().await.unwrap().success(), "it ends by itself, in order");
+}
+
+#[tokio::test]
+async fn every_answer_bears_its_request_s_id_and_keeps_browsers_from_mischief() {
+    let node = run("manners", Postgres::V18).await;
+    let header = |headers: &str, name: &str| {
+        let line = headers.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.map(|value| value.trim().to_owned())
+    };
+    let given = "0192f0c1-2f4b-7e5a-9b1c-6a1f0e9d8c7b";
+    let kept = node.users.with_header(&format!("x-request-id: {given}")).get("/api/local/node", None).await;
+    assert_eq!(header(&kept.headers, "x-request-id").as_deref(), Some(given));
+    for path in ["/api/local/node", "/api/local/users", "/nowhere"] {
+        let strange = node.users.with_header("x-request-id: <b>someone@example.com").get(path, None).await;
+        let id = header(&strange.headers, "x-request-id").unwrap();
+        assert!(uuid::Uuid::parse_str(&id).is_ok(), "{path}: {id}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("referrer-policy", "no-referrer"),
+            ("strict-transport-security", "max-age=31536000"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(header(&strange.headers, name).as_deref(), Some(value), "{path}");
+        }
+    }
+    // Another site's pages may not read answers.
+    let foreign = node.users.with_header("Origin: https://elsewhere.example.com");
+    let asked = foreign.with_header("Access-Control-Request-Method: POST");
+    let preflight = asked.send("OPTIONS", "/api/local/users", None, "en", None).await;
+    assert_eq!(preflight.error(405), "method-not-allowed");
+    for answer in [preflight, foreign.get("/api/local/node", None).await] {
+        assert!(!answer.headers.contains("access-control-allow"), "{}", answer.headers);
+    }
 }

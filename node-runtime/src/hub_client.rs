@@ -1,0 +1,114 @@
+//! The way from a node to the hub. The node always opens it, and does without it when it must.
+
+use std::{path::PathBuf, time::Duration};
+
+use fateh_common::hub::{IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, SYNC_PATH, SyncAnswer, SyncBatch};
+use reqwest::{Client, Response, StatusCode};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Longer than any answer that helps.
+const DEADLINE: Duration = Duration::from_secs(10);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// No honest set of keys is larger.
+const MAX_JWKS: usize = 64 * 1024;
+
+/// Why the hub did not do its part.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The node knows no hub.
+    #[error("no hub is configured")]
+    None,
+    /// The node's own token cannot be read.
+    #[error("read the token for the hub: {0}")]
+    Token(#[from] std::io::Error),
+    /// It cannot be reached, or did not answer in time, or not in its words.
+    #[error("ask the hub: {0}")]
+    Request(#[from] reqwest::Error),
+    /// It answered something else than was asked for.
+    #[error("the hub answered {0}")]
+    Status(StatusCode),
+    /// It answered more than can be meant.
+    #[error("the hub's answer is no text of at most {MAX_JWKS} bytes")]
+    Unreadable,
+}
+
+/// The hub, as a node sees it.
+pub struct Hub {
+    way: Option<Way>,
+}
+
+struct Way {
+    url: String,
+    token: PathBuf,
+    client: Client,
+}
+
+impl Hub {
+    /// The hub at `url`, signed in by the token in a file, which is read anew for each request: it is short-lived.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn new(url: Option<String>, token: PathBuf) -> Result<Self, HubError> {
+        // Without a hub no authorities are read, and nothing is kept in memory for it.
+        let Some(url) = url else { return Ok(Self { way: None }) };
+        let client = Client::builder()
+            // The hub is reached within the cluster, over HTTP; an image has no file of authorities to look for.
+            .tls_certs_only([])
+            .timeout(DEADLINE)
+            .connect_timeout(CONNECT_DEADLINE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { way: Some(Way { url: url.trim_end_matches('/').to_owned(), token, client }) })
+    }
+
+    /// Whether the node knows a hub.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.way.is_some()
+    }
+
+    /// Sends what happened.
+    ///
+    /// # Errors
+    /// When there is no answer for the batch; it may have taken effect all the same.
+    pub async fn sync(&self, batch: &SyncBatch) -> Result<SyncAnswer, HubError> {
+        self.post(SYNC_PATH, batch).await
+    }
+
+    /// Asks for the token that a user of this node takes to the centre.
+    ///
+    /// # Errors
+    /// When the hub gives none.
+    pub async fn identity(&self, request: &IdentityRequest) -> Result<IdentityAnswer, HubError> {
+        self.post(IDENTITY_PATH, request).await
+    }
+
+    /// The keys of the hub's tokens, as it publishes them.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    pub async fn jwks(&self) -> Result<String, HubError> {
+        let Way { url, client, .. } = self.way.as_ref().ok_or(HubError::None)?;
+        let mut response = successful(client.get(format!("{url}{JWKS_PATH}")).send().await?)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if bytes.len() + chunk.len() > MAX_JWKS {
+                return Err(HubError::Unreadable);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(bytes).map_err(|_| HubError::Unreadable)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, HubError> {
+        let Way { url, token, client } = self.way.as_ref().ok_or(HubError::None)?;
+        let token = tokio::fs::read_to_string(token).await?;
+        let request = client.post(format!("{url}{path}")).bearer_auth(token.trim()).json(body);
+        Ok(successful(request.send().await?)?.json().await?)
+    }
+}
+
+fn successful(response: Response) -> Result<Response, HubError> {
+    if response.status().is_success() { Ok(response) } else { Err(HubError::Status(response.status())) }
+}

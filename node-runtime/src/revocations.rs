@@ -1,0 +1,145 @@
+//! Which users' tokens of before no longer hold: a suspension, a new role or password reaches every replica within
+//! seconds, without a look into the database for each request.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::{
+    error::{ApiError, UNAUTHENTICATED, UNAVAILABLE},
+    state::{AppState, TOKEN_VALIDITY},
+    storage::users::{self, Security},
+};
+
+/// What was read longer ago is read anew. Only when someone asks: an idle node leaves the database alone.
+const FRESH: SignedDuration = SignedDuration::from_secs(2);
+/// What was read longer ago is not relied on.
+const MAX_AGE: SignedDuration = SignedDuration::from_secs(5);
+/// Transactions end and clocks differ within this.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The users of whom something changed while tokens of before may still be about.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    read: RwLock<Read>,
+    /// One reads for all.
+    reading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    changed: HashMap<Uuid, Security>,
+    /// What this replica has changed itself since it last began to read.
+    noted: Vec<Security>,
+    at: Option<Timestamp>,
+}
+
+impl Revocations {
+    fn check(&self, user: Uuid, version: i32, now: Timestamp) -> Result<(), ApiError> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        if read.at.is_none_or(|at| now.duration_since(at) > MAX_AGE) {
+            return Err(UNAVAILABLE);
+        }
+        match read.changed.get(&user) {
+            // A newer token speaks of a change that this replica is still to hear of.
+            Some(security) if version < security.version || (version == security.version && !security.active) => {
+                Err(UNAUTHENTICATED)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes a change that this replica has made.
+    pub fn note(&self, security: Security) {
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        read.changed.insert(security.user, security);
+        read.noted.push(security);
+    }
+
+    /// Before the database is asked: what is noted from now on may be missing in its answer.
+    fn begin(&self) {
+        self.read.write().unwrap_or_else(PoisonError::into_inner).noted.clear();
+    }
+
+    fn is_older_than(&self, age: SignedDuration, now: Timestamp) -> bool {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        read.at.is_none_or(|at| now.duration_since(at) > age)
+    }
+
+    fn replace(&self, changed: Vec<Security>, at: Timestamp) {
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed: HashMap<_, _> = changed.into_iter().map(|security| (security.user, security)).collect();
+        for noted in &read.noted {
+            if changed.get(&noted.user).is_none_or(|listed| listed.version < noted.version) {
+                changed.insert(noted.user, *noted);
+            }
+        }
+        read.changed = changed;
+        read.at = Some(at);
+    }
+}
+
+/// Whether a token with this version of the user's rights still holds, by what was read within seconds.
+///
+/// # Errors
+/// Unauthenticated when it does not; unavailable when it is not known.
+pub async fn check(state: &AppState, user: Uuid, version: i32) -> Result<(), ApiError> {
+    let revocations = &state.revocations;
+    let now = state.clock.now();
+    if revocations.is_older_than(MAX_AGE, now) {
+        let _turn = revocations.reading.lock().await;
+        // Another may have read it meanwhile.
+        if revocations.is_older_than(FRESH, now) {
+            read(state).await?;
+        }
+    } else if revocations.is_older_than(FRESH, now) {
+        let state = state.clone();
+        // What is known is recent enough for this request; the next ones are to have better.
+        tokio::spawn(async move {
+            let Ok(_turn) = state.revocations.reading.try_lock() else { return };
+            if let Err(error) = read(&state).await {
+                tracing::warn!(%error, "which tokens still hold cannot be read");
+            }
+        });
+    }
+    revocations.check(user, version, state.clock.now())
+}
+
+/// Asks the database.
+async fn read(state: &AppState) -> Result<(), sqlx::Error> {
+    let now = state.clock.now();
+    state.revocations.begin();
+    let since = now.saturating_sub(TOKEN_VALIDITY + MARGIN).unwrap_or(now);
+    let changed = users::security_changed_since(&mut *state.database.acquire().await?, since).await?;
+    state.revocations.replace(changed, now);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_holds_as_long_as_nothing_changed_and_that_is_known() {
+        let at = |seconds: i64| Timestamp::from_second(1000 + seconds).unwrap();
+        let user = Uuid::from_u128(1);
+        let security = |version, active| Security { user, version, active };
+        let revocations = Revocations::default();
+        assert!(matches!(revocations.check(user, 1, at(0)), Err(ApiError::Later(..))), "nothing was read yet");
+        revocations.replace(Vec::new(), at(0));
+        assert!(revocations.check(user, 1, at(5)).is_ok());
+        assert!(matches!(revocations.check(user, 1, at(6)), Err(ApiError::Later(..))), "that is too long ago");
+        revocations.note(security(2, true));
+        assert!(matches!(revocations.check(user, 1, at(1)), Err(ApiError::Refused(..))));
+        assert!(revocations.check(user, 2, at(1)).is_ok());
+        revocations.replace(vec![security(1, true)], at(2));
+        assert!(revocations.check(user, 2, at(2)).is_ok(), "what was read before the change is older than it");
+        revocations.replace(vec![security(2, false)], at(3));
+        assert!(revocations.check(user, 2, at(3)).is_err(), "suspended");
+    }
+}

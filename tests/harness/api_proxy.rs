@@ -1,0 +1,90 @@
+//! A proxy before the API server that speaks plain HTTP to the operator and signs in as the operator itself.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{self, Method, header},
+    response::{IntoResponse, Response},
+};
+use futures::future::BoxFuture;
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
+use kube::{Api, Client, Config, api::PostParams};
+
+/// What the operator asks for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// GET, or a write.
+    pub method: Method,
+    /// Path without the query.
+    pub path: String,
+    /// The request as it is to be sent on.
+    pub parts: http::request::Parts,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Asked {
+    /// Whether it changes something.
+    pub fn is_write(&self) -> bool {
+        self.method != Method::GET
+    }
+
+    /// Whether it is a watch.
+    pub fn is_watch(&self) -> bool {
+        self.parts.uri.query().is_some_and(|query| query.contains("watch=true"))
+    }
+}
+
+/// Answers the operator, by [`forward`]ing or otherwise. One that never answers holds the connection.
+pub type Handler = Arc<dyn Fn(Asked, Client) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// Starts a proxy; returns where it listens.
+pub async fn start(admin: &Client, handler: Handler) -> String {
+    let upstream = operator(admin).await;
+    let router = Router::new().fallback(pass).with_state((upstream, handler));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind a free port");
+    let address = listener.local_addr().expect("a bound port");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+/// A client with the operator's own rights.
+pub async fn operator(admin: &Client) -> Client {
+    let request = TokenRequest {
+        spec: TokenRequestSpec { expiration_seconds: Some(7200), ..TokenRequestSpec::default() },
+        ..TokenRequest::default()
+    };
+    let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), "fateh-system");
+    let created = accounts.create_token_request("fateh-operator", &PostParams::default(), &request).await;
+    let created = created.unwrap_or_else(|error| panic!("sign in as the operator: {error}"));
+    let mut config = Config::infer().await.unwrap_or_else(|error| panic!("find the API server: {error}"));
+    let token = created.status.map(|status| status.token).unwrap_or_default();
+    config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..kube::config::AuthInfo::default() };
+    // Retries are the operator's own to make.
+    config.default_retry = false;
+    Client::try_from(config).unwrap_or_else(|error| panic!("make a client: {error}"))
+}
+
+async fn pass(State((upstream, handler)): State<(Client, Handler)>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 16 << 20).await.unwrap_or_default();
+    parts.headers.remove(header::AUTHORIZATION);
+    parts.headers.remove(header::HOST);
+    let asked = Asked { method: parts.method.clone(), path: parts.uri.path().to_owned(), parts, body };
+    handler(asked, upstream).await
+}
+
+/// Sends the request on, and answers with what the API server says.
+pub async fn forward(asked: Asked, upstream: Client) -> Response {
+    let request = http::Request::from_parts(asked.parts, kube::client::Body::from(asked.body.to_vec()));
+    match upstream.send(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => (http::StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
