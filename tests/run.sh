@@ -2,15 +2,17 @@
 # Runs the integration tests against real parts started for them: etcd, the API server and the
 # controllers that tests need, PostgreSQL 15 and 18, and the operator with its own rights.
 # Everything listens on loopback, at ports that are free, and is stopped at the end.
-# Usage: tests/run.sh [arguments of the test binary]
+# Usage: tests/run.sh [integration|node|load|ledger|faults|bench|all] [arguments of the test program]; of bench: its parts
+suite=${1:-all}
+[ $# -eq 0 ] || shift
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 "$here/packages.sh" tests
 tests=$root/tests
 mapfile -t tools < <("$here/tools.sh" kubernetes helm)
 [ ${#tools[@]} = 2 ] || fail "the tools could not be built"
 postgres_18=$("$tests/postgres-18.sh")
-(cd "$root" && cargo build --quiet --locked -p fateh-operator -p fateh-node-runtime)
-programs=${CARGO_TARGET_DIR:-$root/target}/debug
+# The programs that go into images: what is tested is what runs.
+programs=$("$here/programs.sh")
 
 # What a run that was killed left behind.
 for old in /tmp/fateh-tests.*/; do
@@ -44,22 +46,9 @@ launch() { start "$@"; started+=("$1"); }
 
 for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s "${tools[0]}" "$bin/$name"; done
 ln -s "${tools[1]}" "$bin/helm"
-read -r etcd_port peer_port api_port pg15_port pg18_port metrics_port < <(python3 "$tests/free-ports.py" 6)
+read -r pg15_port pg18_port < <(python3 "$tests/free-ports.py" 2)
+kubectl() { "$bin/kubectl" --kubeconfig "$state/admin.kubeconfig" "$@"; }
 
-echo "integration environment:"
-step "API server"
-openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$state/sa.key" 2>/dev/null
-openssl pkey -in "$state/sa.key" -pubout -out "$state/sa.pub" 2>/dev/null
-admin_token=$(openssl rand -hex 16)
-echo "$admin_token,admin,admin,system:masters" > "$state/tokens.csv"
-launch etcd "$bin/etcd" --data-dir "$state/etcd" --unsafe-no-fsync --logger zap --log-level warn \
-  --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
-  --listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" \
-  --initial-cluster "default=http://127.0.0.1:$peer_port"
-launch kube-apiserver "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --cert-dir "$state/apiserver" \
-  --bind-address 127.0.0.1 --secure-port "$api_port" --service-cluster-ip-range 10.97.0.0/16 --token-auth-file "$state/tokens.csv" \
-  --authorization-mode RBAC --service-account-issuer https://kubernetes.default.svc \
-  --service-account-key-file "$state/sa.pub" --service-account-signing-key-file "$state/sa.key"
 kubeconfig() { # FILE TOKEN
   cat > "$1" <<YAML
 apiVersion: v1
@@ -70,49 +59,42 @@ contexts: [{name: tests, context: {cluster: tests, user: user}}]
 current-context: tests
 YAML
 }
-kubeconfig "$state/admin.kubeconfig" "$admin_token"
-kubectl() { "$bin/kubectl" --kubeconfig "$state/admin.kubeconfig" "$@"; }
-await 60 "the API server" kubectl get --raw /readyz
-
-step "controllers"
-# No Deployment controller: the tests say themselves what has become of pods.
-launch kube-controller-manager "$bin/kube-controller-manager" --kubeconfig "$state/admin.kubeconfig" \
-  --bind-address 127.0.0.1 --secure-port "$metrics_port" --leader-elect=false \
-  --controllers namespace-controller,garbage-collector-controller,serviceaccount-controller
-
-step "PostgreSQL 15 and 18"
-# The servers run as another user, who may not be able to enter the cache.
-cp -r "$postgres_18" "$state/postgres-18-programs"
-chmod -R a+rX "$state/postgres-18-programs"
-as_postgres=()
-if [ "$(id -u)" = 0 ]; then as_postgres=(setpriv --reuid postgres --regid postgres --clear-groups); fi
-postgres() { # NAME BIN PORT
-  install -d ${as_postgres:+-o postgres -g postgres} -m 700 "$state/$1" "$state/$1.socket"
-  "${as_postgres[@]}" "$2/initdb" -D "$state/$1" -U postgres --auth-local trust --auth-host scram-sha-256 \
-    --encoding UTF8 --locale C.UTF-8 --no-sync >/dev/null
-  # Everything is logged, so that a test can search it for secrets. No fsync: the data is thrown away.
-  launch "$1" "${as_postgres[@]}" "$2/postgres" -D "$state/$1" -p "$3" -c listen_addresses=127.0.0.1 \
-    -c unix_socket_directories="$state/$1.socket" -c fsync=off -c log_statement=all -c max_connections=200
-  await 30 "$1" "$postgres_bin/psql" -h "$state/$1.socket" -p "$3" -U postgres -d postgres -c 'SELECT 1'
-  # This one statement holds a password in clear; what is tested is that the operator sends none.
-  PGOPTIONS="-c log_statement=none" "$postgres_bin/psql" -h "$state/$1.socket" -p "$3" -U postgres -d postgres -v ON_ERROR_STOP=1 -qAt <<SQL
-CREATE ROLE fateh_operator LOGIN CREATEDB CREATEROLE NOSUPERUSER PASSWORD '$operator_password';
-REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
-GRANT CONNECT ON DATABASE postgres TO fateh_operator;
-SQL
-}
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$state/sa.key" 2>/dev/null
+openssl pkey -in "$state/sa.key" -pubout -out "$state/sa.pub" 2>/dev/null
+admin_token=$(openssl rand -hex 16)
 operator_password=$(openssl rand -hex 16)
-postgres postgres-15 "$postgres_bin" "$pg15_port"
-postgres postgres-18 "$state/postgres-18-programs/bin" "$pg18_port"
+echo "$admin_token,admin,admin,system:masters" > "$state/tokens.csv"
 
-step "operator, with the rights of the chart"
-kubectl create namespace fateh-system >/dev/null
-kubectl create secret generic postgres-admin -n fateh-system --from-literal=username=fateh_operator \
-  --from-literal=password="$operator_password" >/dev/null
-kubectl apply --server-side -f "$root/crds/" >/dev/null
-kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null
-"$bin/helm" template fateh "$root/charts/fateh" --namespace fateh-system --kube-version 1.36 \
-  --set operator.image=none --set node.image=registry.test/node-runtime:1 | kubectl apply --server-side -f - >/dev/null
+# An API server with nothing in it but the platform's own definitions and rights. NAME tells its processes from others'.
+api_server() { # NAME
+  step "API server and controllers for $1"
+  local etcd_port peer_port metrics_port
+  read -r etcd_port peer_port api_port metrics_port < <(python3 "$tests/free-ports.py" 4)
+  launch "etcd-$1" "$bin/etcd" --data-dir "$state/etcd-$1" --unsafe-no-fsync --logger zap --log-level warn \
+    --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
+    --listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" \
+    --initial-cluster "default=http://127.0.0.1:$peer_port"
+  launch "kube-apiserver-$1" "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --cert-dir "$state/apiserver" \
+    --bind-address 127.0.0.1 --secure-port "$api_port" --service-cluster-ip-range 10.97.0.0/16 --token-auth-file "$state/tokens.csv" \
+    --authorization-mode RBAC --service-account-issuer https://kubernetes.default.svc \
+    --service-account-key-file "$state/sa.pub" --service-account-signing-key-file "$state/sa.key"
+  kubeconfig "$state/admin.kubeconfig" "$admin_token"
+  await 60 "the API server" kubectl get --raw /readyz
+  # No Deployment controller: the tests say themselves what has become of pods.
+  launch "kube-controller-manager-$1" "$bin/kube-controller-manager" --kubeconfig "$state/admin.kubeconfig" \
+    --bind-address 127.0.0.1 --secure-port "$metrics_port" --leader-elect=false \
+    --kube-api-qps 500 --kube-api-burst 1000 --concurrent-namespace-syncs 20 \
+    --controllers namespace-controller,garbage-collector-controller,serviceaccount-controller
+  kubectl create namespace fateh-system >/dev/null
+  kubectl create secret generic postgres-admin -n fateh-system --from-literal=username=fateh_operator \
+    --from-literal=password="$operator_password" >/dev/null
+  kubectl apply --server-side -f "$root/crds/" >/dev/null
+  kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null
+  "$bin/helm" template fateh "$root/charts/fateh" --namespace fateh-system --kube-version 1.36 \
+    --set operator.image=none --set node.image=registry.test/node-runtime:1 | kubectl apply --server-side -f - >/dev/null
+  server pg15 "$pg15_port" pg15
+  server pg18 "$pg18_port" pg18
+}
 server() { # NAME PORT REGION
   kubectl apply -f - >/dev/null <<YAML
 apiVersion: fateh-platform.com/v1alpha1
@@ -126,26 +108,96 @@ spec:
   regions: [$3]
 YAML
 }
-server pg15 "$pg15_port" pg15
-server pg18 "$pg18_port" pg18
-kubeconfig "$state/operator.kubeconfig" "$(kubectl create token fateh-operator -n fateh-system --duration=4h)"
+# Runs one of the test programs against the API server of the moment.
+run_tests() { # PROGRAM [ARGUMENTS]
+  local program=$1
+  shift
+  (cd "$root" && KUBECONFIG=$state/admin.kubeconfig FATEH_OPERATOR_PASSWORD=$operator_password \
+    FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port FATEH_LOGS=$log FATEH_PROGRAMS=$programs FATEH_HELM=$bin/helm \
+    FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state \
+    RUST_BACKTRACE=0 cargo test --locked -p fateh-tests --test "$program" -- "$@")
+}
+
+echo "integration environment:"
+step "PostgreSQL 15 and 18"
+# The servers run as another user, who may not be able to enter the cache.
+cp -r "$postgres_18" "$state/postgres-18-programs"
+chmod -R a+rX "$state/postgres-18-programs"
+as_postgres=()
+if [ "$(id -u)" = 0 ]; then as_postgres=(setpriv --reuid postgres --regid postgres --clear-groups); fi
+postgres() { # NAME BIN PORT [MORE SETTINGS]
+  install -d ${as_postgres:+-o postgres -g postgres} -m 700 "$state/$1" "$state/$1.socket"
+  "${as_postgres[@]}" "$2/initdb" -D "$state/$1" -U postgres --auth-local trust --auth-host scram-sha-256 \
+    --encoding UTF8 --locale C.UTF-8 --no-sync >/dev/null
+  # Everything is logged, so that a test can search it for secrets. No fsync: the data is thrown away.
+  launch "$1" "${as_postgres[@]}" "$2/postgres" -D "$state/$1" -p "$3" -c listen_addresses=127.0.0.1 \
+    -c unix_socket_directories="$state/$1.socket" -c fsync=off -c log_statement=all -c max_connections=200 "${@:4}"
+  await 30 "$1" "$postgres_bin/psql" -h "$state/$1.socket" -p "$3" -U postgres -d postgres -c 'SELECT 1'
+  # This one statement holds a password in clear; what is tested is that the operator sends none.
+  PGOPTIONS="-c log_statement=none" "$postgres_bin/psql" -h "$state/$1.socket" -p "$3" -U postgres -d postgres -v ON_ERROR_STOP=1 -qAt <<SQL
+CREATE ROLE fateh_operator LOGIN CREATEDB CREATEROLE NOSUPERUSER PASSWORD '$operator_password';
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+GRANT CONNECT ON DATABASE postgres TO fateh_operator;
+SQL
+}
+postgres postgres-15 "$postgres_bin" "$pg15_port"
+postgres postgres-18 "$state/postgres-18-programs/bin" "$pg18_port"
+
+operator_kubeconfig() {
+  kubeconfig "$state/operator.kubeconfig" "$(kubectl create token fateh-operator -n fateh-system --duration=4h)"
+}
+
+if [ "$suite" = bench ]; then
+  [ $# -gt 0 ] || set -- bare operated loaded
+  for part; do
+    settings=()
+    # A node's writes are measured as they are in production: on the disk, and not written a second time as text.
+    [ "$part" != loaded ] || settings=(-c fsync=on -c log_statement=none)
+    stop postgres-18
+    rm -rf "$state/postgres-18" "$state/postgres-18.socket"
+    postgres postgres-18 "$state/postgres-18-programs/bin" "$pg18_port" "${settings[@]}"
+    api_server "$part"
+    operator_kubeconfig
+    finish
+    run_tests bench --exact "$part" --nocapture
+    for name in kube-controller-manager kube-apiserver etcd; do stop "$name-$part"; done
+  done
+  exit
+fi
+
+api_server integration
+step "operator, with the rights of the chart"
+operator_kubeconfig
 launch operator env KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$programs/fateh-operator" --log-format=json \
-  --node-image=registry.test/node-runtime:1 --report-interval=2 --management-address="127.0.0.1:0"
+  --node-image=registry.test/node-runtime:1 --report-interval=2 --probe-interval=2 --management-address="127.0.0.1:0"
 kubectl wait --for=condition=Reachable --timeout=60s databaseserver/pg15 databaseserver/pg18 >/dev/null
 finish
-
-cd "$root"
-KUBECONFIG=$state/admin.kubeconfig \
-FATEH_OPERATOR_PASSWORD=$operator_password FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port \
-FATEH_LOGS=$log FATEH_PROGRAMS=$programs RUST_BACKTRACE=0 \
-  cargo test --locked -p fateh-tests -- "$@"
+case $suite in
+  integration | node) run_tests "$suite" "$@" ;;
+  load) run_tests load --test-threads 1 --show-output "$@" ;;
+  ledger) run_tests ledger --show-output "$@" ;;
+  all)
+    run_tests integration "$@"
+    run_tests node "$@"
+    # One at a time, because they measure; and they crash PostgreSQL.
+    run_tests load --test-threads 1 --show-output "$@"
+    run_tests ledger --show-output "$@"
+    ;;
+esac
 
 # Everything was logged, by PostgreSQL and by the operator; no secret may be in it, nor in what anyone can read.
 step "no secret in logs, events, status"
 kubectl get secrets -A -o json | jq -r '.items[] | select(.metadata.name | startswith("node-") or . == "postgres-admin") | .data
   | .password, .token, .["key.pem"] | values | @base64d' | grep -v -e '-----' | grep -E '.{16}' | sort -u > "$state/secrets"
 echo "$operator_password" >> "$state/secrets"
-[ "$(wc -l < "$state/secrets")" -gt 1 ] || fail "there was no secret to look for"
+[ "$suite" = faults ] || [ "$(wc -l < "$state/secrets")" -gt 1 ] || fail "there was no secret to look for"
 kubectl get events,localnodes,databaseservers,nodereports,nodecontents -A -o json > "$log/readable.log"
 if leaks=$(grep -l -F -f "$state/secrets" "$log"/*.log); then fail "a secret stands in clear in: $leaks"; fi
 finish
+
+if [ "$suite" = faults ] || [ "$suite" = all ]; then
+  for name in operator kube-controller-manager-integration kube-apiserver-integration etcd-integration; do stop "$name"; done
+  api_server faults
+  finish
+  run_tests faults --test-threads 1 --show-output "$@"
+fi

@@ -19,7 +19,12 @@ use serde::{Deserialize, Serialize};
     selectable = ".spec.host",
     printcolumn(name = "REACHABLE", type_ = "string", json_path = ".status.conditions[?(@.type=='Reachable')].status"),
     printcolumn(name = "VERSION", type_ = "string", json_path = ".status.version"),
-    printcolumn(name = "DATABASES", type_ = "integer", json_path = ".status.databases"),
+    printcolumn(name = "NODES", type_ = "integer", json_path = ".status.nodes"),
+    printcolumn(
+        name = "CAPACITY",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='CapacityAvailable')].status"
+    ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "HOST", type_ = "string", json_path = ".spec.host", priority = 1),
     printcolumn(
@@ -173,4 +178,10 @@ pub struct DatabaseServerStatus {
     /// Connections that the server allows in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<i64>,
+    /// LocalNodes that are placed on the server; while there are any, it is not let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<i64>,
+    /// Sum of the connection limits of these LocalNodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_limits: Option<i64>,
 }

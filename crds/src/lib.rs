@@ -33,6 +33,14 @@ pub const NODE_FINALIZER: &str = "fateh-platform.com/node";
 pub const INVITE_ANNOTATION: &str = "fateh-platform.com/invite";
 /// Annotation on a new LocalNode: the retired database, or the one of a rebuilt cluster, that it takes over.
 pub const ADOPT_ANNOTATION: &str = "fateh-platform.com/adopt-database";
+/// Annotation on a LocalNode: a new value (a nonce) gives its database role a new password.
+pub const ROTATE_PASSWORD_ANNOTATION: &str = "fateh-platform.com/rotate-password";
+/// Annotation on a LocalNode: a new value (a nonce) gives its tokens a new signing key.
+pub const ROTATE_SIGNING_KEY_ANNOTATION: &str = "fateh-platform.com/rotate-signing-key";
+/// Annotation on a LocalNode whose database is gone from its server: a new value (a nonce) lets it start with an empty one.
+pub const RECREATE_ANNOTATION: &str = "fateh-platform.com/recreate-database";
+/// Finalizer on a DatabaseServer, held while LocalNodes are placed on it.
+pub const SERVER_FINALIZER: &str = "fateh-platform.com/database-server";
 /// Annotation on a LocalNode, its value the LocalNode's UID: its database is given up when it is deleted.
 pub const ABANDON_ANNOTATION: &str = "fateh-platform.com/abandon-database";
 /// Name of the namespaced children of a node, and of the Deployment's container.

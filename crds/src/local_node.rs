@@ -295,10 +295,39 @@ pub struct LocalNodeStatus {
     /// Counts of the node's content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<ContentStatus>,
-    /// Digest of the value of the `invite` annotation that was last carried out.
+    /// What was asked for by annotation and has been taken up.
+    #[serde(default, skip_serializing_if = "HandledRequests::is_empty")]
+    pub handled: HandledRequests,
+}
+
+/// Digests of the annotations' values that were last taken up: a value is a nonce, and works once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HandledRequests {
+    /// Of `fateh-platform.com/invite`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub handled_invite: Option<String>,
+    #[schemars(length(max = 64))]
+    pub invite: Option<String>,
+    /// Of `fateh-platform.com/rotate-password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub rotate_password: Option<String>,
+    /// Of `fateh-platform.com/rotate-signing-key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub rotate_signing_key: Option<String>,
+    /// Of `fateh-platform.com/recreate-database`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub recreate_database: Option<String>,
+}
+
+impl HandledRequests {
+    /// Whether nothing was ever asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a node is, in one word.
@@ -342,6 +371,9 @@ pub struct DatabaseStatus {
     /// Version of the schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<i64>,
+    /// Connections that the role may hold, as carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_limit: Option<i32>,
     /// Size on disk in bytes; moves at most every 10 minutes and by 5 %.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,

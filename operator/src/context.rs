@@ -1,15 +1,28 @@
 //! What every reconcile needs: clients, caches, settings, and the injected clock.
 
-use std::time::Instant;
-
-use fateh_common::clock::Clock;
-use fateh_crds::{DatabaseServer, NodeReport};
-use kube::{
-    Client,
-    runtime::{events::Recorder, reflector::Store},
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
 };
 
-use crate::{backoff::Backoff, database::Servers, metrics::Metrics, settings::Settings, throttle::Throttle};
+use fateh_common::clock::Clock;
+use fateh_crds::{DatabaseServer, LocalNode, NodeReport};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::{
+        events::{Event, Recorder, Reporter},
+        reflector::Store,
+    },
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    applied::Applied, backoff::Backoff, database::Servers, kubernetes::FIELD_MANAGER, local_node::Placements,
+    metrics::Metrics, newest::Newest, settings::Settings, throttle::Throttle,
+};
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -25,16 +38,38 @@ pub struct Context {
     pub servers: Servers,
     /// DatabaseServers, as watched.
     pub database_servers: Store<DatabaseServer>,
+    /// LocalNodes, as watched.
+    pub nodes: Store<LocalNode>,
+    /// Cancelled when the first listing of LocalNodes is in the cache.
+    pub nodes_filled: CancellationToken,
+    /// Where nodes were placed a moment ago.
+    pub placements: Placements,
+    /// What was applied to the nodes' children.
+    pub applied: Applied,
+    /// The versions of LocalNodes that reconciles began with.
+    pub newest: Newest,
+    /// Takes the names of nodes to be looked at: their database is not as it should be, or a host is no longer theirs.
+    pub wake: UnboundedSender<String>,
     /// NodeReports, as watched.
     pub reports: Store<NodeReport>,
-    /// Since when reports are watched: silence before it is not the nodes'.
-    pub reports_since: Instant,
+    /// Since when reports are watched, once their first listing is in the cache: silence before it is not the nodes'.
+    pub reports_since: Arc<OnceLock<Instant>>,
     /// Failures in a row, by object.
     pub backoff: Backoff,
     /// Databases whose size in status moved of late.
     pub sizes: Throttle,
     /// Counters.
     pub metrics: Metrics,
-    /// Events.
-    pub recorder: Recorder,
+}
+
+impl Context {
+    /// Publishes an event. Each is told once, when something changes, so there is nothing to gather; and a recorder's
+    /// memory of the last minutes would grow with the fleet: it is made anew for each.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn publish(&self, event: &Event, about: &ObjectReference) -> Result<(), kube::Error> {
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: None };
+        Recorder::new(self.client.clone(), reporter).publish(event, about).await
+    }
 }

@@ -1,17 +1,19 @@
 //! The controller of DatabaseServers: asks each server about itself at intervals, and writes what changed.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use fateh_crds::{DatabaseServer, DatabaseServerStatus};
+use fateh_crds::{DatabaseServer, DatabaseServerStatus, DatabaseSpec, LocalNode, NodeState, SERVER_FINALIZER};
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use kube::{
     Api, Resource, ResourceExt,
+    api::ListParams,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller, Predicate, WatchStreamExt,
         controller::Action,
         events::{Event, EventType},
         predicates,
@@ -25,15 +27,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     conditions::{Fact, find, merge},
     context::Context,
-    database::ServerFacts,
-    failure::{Disposition, Failure},
-    kubernetes::apply_status,
-    local_node::connect,
+    database::{Catalog, Drift, Mark, ServerFacts, Wanted},
+    failure::{Disposition, Failure, kubernetes},
+    kubernetes::{apply_status, remove_finalizer},
+    local_node::{Load, connect, connections_allowed, full, loads},
 };
 
 const KIND: &str = "DatabaseServer";
-/// How often a server that answers is asked, and one that does not.
-const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// How soon a server that does not answer, or is being deleted, is looked at again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Runs the controller until `stop`. `servers` is the watch behind `store`.
@@ -43,7 +44,10 @@ pub async fn run(
     store: Store<DatabaseServer>,
     stop: CancellationToken,
 ) {
-    let changed = servers.predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
+    let changed = servers.predicate_filter(
+        predicates::generation.combine(predicates::finalizers),
+        kube::runtime::PredicateConfig::default(),
+    );
     Controller::for_stream(changed, store)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, context)
@@ -53,14 +57,14 @@ pub async fn run(
 
 async fn reconcile(server: Arc<DatabaseServer>, context: Arc<Context>) -> Result<Action, Failure> {
     let started = Instant::now();
-    let asked = match connect(&context, Arc::clone(&server)).await {
-        Ok(placement) => placement.server.facts().await,
-        Err(failure) => Err(failure),
-    };
+    if server.metadata.deletion_timestamp.is_some() && release(&context, &server).await? {
+        return Ok(Action::await_change());
+    }
+    let asked = ask(&context, &server).await;
     let failure = asked.as_ref().err().map(Failure::reason);
     context.metrics.reconciled(KIND, started.elapsed().as_secs_f64(), failure);
     let previous = server.status.clone().unwrap_or_default();
-    let status = status(&previous, server.metadata.generation, &asked, context.clock.now());
+    let status = status(&previous, &server, load(&context, &server), &asked, context.clock.now());
     if status != previous {
         let part = json!({
             "apiVersion": DatabaseServer::api_version(&()), "kind": KIND,
@@ -70,7 +74,70 @@ async fn reconcile(server: Arc<DatabaseServer>, context: Arc<Context>) -> Result
         apply_status(&api, "write the DatabaseServer's status", &server.name_any(), &part).await?;
         tell(&context, &server, &previous, &status).await;
     }
-    Ok(Action::requeue(if asked.is_ok() { PROBE_INTERVAL } else { RETRY_INTERVAL }))
+    let soon = asked.is_err() || server.metadata.deletion_timestamp.is_some();
+    let interval = context.settings.probe_interval;
+    Ok(Action::requeue(if soon { interval.min(RETRY_INTERVAL) } else { interval }))
+}
+
+/// Asks the server about itself, and in one query about all its nodes' databases.
+async fn ask(context: &Context, server: &Arc<DatabaseServer>) -> Result<ServerFacts, Failure> {
+    let connection = connect(context, Arc::clone(server)).await?.server;
+    let facts = connection.facts().await?;
+    let name = server.name_any();
+    for (node, drift) in drifted(&context.nodes.state(), &name, &context.cluster, connection.survey().await?) {
+        for kind in &drift {
+            context.metrics.drifted(kind.reason());
+        }
+        tracing::warn!(server = name, node, ?drift, "a node's role or database is not as it should be");
+        let _ = context.wake.send(node);
+    }
+    Ok(facts)
+}
+
+/// Nodes whose role or database is not as an earlier pass left it, and how. Those on their way are not looked at.
+fn drifted(nodes: &[Arc<LocalNode>], server: &str, cluster: &str, found: Vec<Catalog>) -> Vec<(String, Vec<Drift>)> {
+    let found: HashMap<_, _> = found.into_iter().map(|row| (row.name.clone(), row)).collect();
+    let missing = Catalog::default();
+    let settled = nodes.iter().filter_map(|node| {
+        let status = node.status.as_ref()?;
+        let database = status.database.as_ref().filter(|database| database.server == server)?;
+        let ready = find(&status.conditions, "DatabaseReady")?;
+        let carried_out = ready.status == "True" && ready.observed_generation == node.metadata.generation;
+        (carried_out && node.metadata.deletion_timestamp.is_none()).then_some((node, database))
+    });
+    let compared = settled.map(|(node, database)| {
+        let mark = Mark { node: node.uid().unwrap_or_default(), cluster: cluster.to_owned() };
+        let wanted = Wanted {
+            mark: &mark,
+            connection_limit: node.spec.database.connection_limit,
+            may_sign_in: node.spec.state != NodeState::Inactive,
+        };
+        (node.name_any(), found.get(&database.name).unwrap_or(&missing).drift(&wanted))
+    });
+    compared.filter(|(_, drift)| !drift.is_empty()).collect()
+}
+
+/// What is placed on the server; none before the LocalNodes are known.
+fn load(context: &Context, server: &DatabaseServer) -> Option<Load> {
+    let loads = context.nodes_filled.is_cancelled().then(|| loads(&context.nodes.state()))?;
+    Some(loads.get(&server.name_any()).copied().unwrap_or_default())
+}
+
+/// Lets a server go that is being deleted and holds no node. True: it is let go.
+async fn release(context: &Context, server: &DatabaseServer) -> Result<bool, Failure> {
+    let act = "let the DatabaseServer go";
+    if !server.finalizers().iter().any(|finalizer| finalizer == SERVER_FINALIZER) {
+        return Ok(true);
+    }
+    // Asked anew: the cache may not show a node that was placed a moment ago.
+    let nodes = Api::<LocalNode>::all(context.client.clone()).list(&ListParams::default()).await;
+    let nodes: Vec<_> = nodes.map_err(kubernetes(act))?.items.into_iter().map(Arc::new).collect();
+    if loads(&nodes).contains_key(&server.name_any()) {
+        return Ok(false);
+    }
+    let api = Api::<DatabaseServer>::all(context.client.clone());
+    remove_finalizer(&api, act, server, SERVER_FINALIZER).await?;
+    Ok(true)
 }
 
 fn error_policy(server: Arc<DatabaseServer>, failure: &Failure, context: Arc<Context>) -> Action {
@@ -81,11 +148,16 @@ fn error_policy(server: Arc<DatabaseServer>, failure: &Failure, context: Arc<Con
 /// The status that an answer makes of the `previous` one.
 fn status(
     previous: &DatabaseServerStatus,
-    generation: Option<i64>,
+    server: &DatabaseServer,
+    load: Option<Load>,
     asked: &Result<ServerFacts, Failure>,
     now: Timestamp,
 ) -> DatabaseServerStatus {
-    let facts = match asked {
+    let answered = asked.as_ref().ok();
+    let nodes = load.map(|load| load.nodes).or(previous.nodes);
+    let connection_limits = load.map(|load| load.connections).or(previous.connection_limits);
+    let connections = answered.map(|facts| facts.connections).or(previous.connections);
+    let mut facts = match asked {
         Ok(facts) => vec![
             Fact::holds("Ready", "Reachable", "nodes can be made on this server"),
             Fact::fails("Reconciling", "Done", "the server was asked"),
@@ -108,14 +180,38 @@ fn status(
             ]
         }
     };
-    let answered = asked.as_ref().ok();
+    let load = Load { nodes: nodes.unwrap_or(0), connections: connection_limits.unwrap_or(0) };
+    facts.push(capacity(server, connections, load));
+    if server.metadata.deletion_timestamp.is_some() {
+        let message = format!(
+            "being deleted, and kept for the {} LocalNodes that are placed on it; delete them first (status.database.server names it)",
+            load.nodes
+        );
+        facts[0] = Fact::fails("Ready", "InUse", message);
+    }
     DatabaseServerStatus {
-        observed_generation: generation,
-        conditions: merge(&previous.conditions, facts, generation, now),
+        observed_generation: server.metadata.generation,
+        conditions: merge(&previous.conditions, facts, server.metadata.generation, now),
         version: answered.map(|facts| facts.version.clone()).or_else(|| previous.version.clone()),
         databases: answered.map(|facts| facts.databases).or(previous.databases),
-        connections: answered.map(|facts| facts.connections).or(previous.connections),
+        connections,
+        nodes,
+        connection_limits,
     }
+}
+
+/// Whether the server takes one more node with the default connection limit.
+fn capacity(server: &DatabaseServer, connections: Option<i64>, load: Load) -> Fact {
+    const KIND: &str = "CapacityAvailable";
+    let mut asked = server.clone();
+    asked.status = Some(DatabaseServerStatus { connections, ..DatabaseServerStatus::default() });
+    if let Some(why) = full(&asked, load, DatabaseSpec::default().connection_limit) {
+        return Fact::fails(KIND, "Full", why);
+    }
+    let room = i64::from(server.spec.capacity.max_databases) - load.nodes;
+    let allowed = connections_allowed(&asked).map_or_else(|| "unknown".to_owned(), |allowed| allowed.to_string());
+    let limits = format!("connection limits add up to {} of at most {allowed}", load.connections);
+    Fact::holds(KIND, "Room", format!("room for {room} more nodes; {limits}"))
 }
 
 fn hardened(facts: &ServerFacts) -> Fact {
@@ -152,13 +248,15 @@ async fn tell(context: &Context, server: &DatabaseServer, previous: &DatabaseSer
         action: "Probe".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &server.object_ref(&())).await {
+    if let Err(error) = context.publish(&event, &server.object_ref(&())).await {
         tracing::warn!(server = server.name_any(), %error, "an event could not be published");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::conditions::is_true;
 
@@ -169,11 +267,17 @@ mod tests {
     fn now() -> Timestamp {
         Timestamp::from_second(1).unwrap()
     }
+    fn server() -> DatabaseServer {
+        let spec = json!({"host": "db.test", "adminSecretRef": {"name": "s"}, "capacity": {"maxDatabases": 3}});
+        DatabaseServer::new("default", serde_json::from_value(spec).unwrap())
+    }
+    fn first(load: Option<Load>, asked: &Result<ServerFacts, Failure>) -> DatabaseServerStatus {
+        status(&DatabaseServerStatus::default(), &server(), load, asked, now())
+    }
 
     #[test]
     fn an_answer_is_told_with_its_weaknesses() {
-        let made =
-            status(&DatabaseServerStatus::default(), Some(1), &Ok(facts(false, &["postgres", "template1"])), now());
+        let made = first(None, &Ok(facts(false, &["postgres", "template1"])));
         assert!(is_true(&made.conditions, "Reachable") && !is_true(&made.conditions, "Hardened"));
         let isolated = find(&made.conditions, "Isolated").unwrap();
         assert!(
@@ -185,10 +289,52 @@ mod tests {
 
     #[test]
     fn a_server_that_fell_silent_keeps_what_was_known() {
-        let before = status(&DatabaseServerStatus::default(), Some(1), &Ok(facts(true, &[])), now());
+        let load = Load { nodes: 2, connections: 40 };
+        let before = first(Some(load), &Ok(facts(true, &[])));
         let silent = Failure::DatabaseUnreachable { server: "default".into(), source: sqlx::Error::PoolTimedOut };
-        let made = status(&before, Some(1), &Err(silent), now());
+        let made = status(&before, &server(), None, &Err(silent), now());
         assert_eq!((made.version.as_deref(), made.databases), (Some("18.1"), Some(3)));
+        assert_eq!((made.nodes, made.connection_limits), (Some(2), Some(40)));
         assert!(!is_true(&made.conditions, "Reachable") && is_true(&made.conditions, "Reconciling"));
+    }
+
+    #[test]
+    fn a_server_says_whether_it_has_room_and_by_whom_it_is_kept() {
+        let room = first(Some(Load { nodes: 2, connections: 40 }), &Ok(facts(true, &[])));
+        assert!(is_true(&room.conditions, "CapacityAvailable"));
+        let full = first(Some(Load { nodes: 3, connections: 60 }), &Ok(facts(true, &[])));
+        let capacity = find(&full.conditions, "CapacityAvailable").unwrap();
+        assert_eq!((capacity.status.as_str(), capacity.reason.as_str()), ("False", "Full"));
+        assert!(is_true(&full.conditions, "Ready"), "its nodes are served all the same");
+
+        let mut leaving = server();
+        leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        let load = Some(Load { nodes: 3, connections: 60 });
+        let kept = status(&full, &leaving, load, &Ok(facts(true, &[])), now());
+        let ready = find(&kept.conditions, "Ready").unwrap();
+        assert!(ready.reason == "InUse" && ready.message.contains("3 LocalNodes"), "{}", ready.message);
+    }
+
+    #[test]
+    fn only_settled_nodes_of_the_server_are_compared() {
+        let node = |name: &str, server: &str, ready: &str| {
+            let node = json!({
+                "metadata": {"name": name, "uid": name, "generation": 1},
+                "spec": {"displayName": "a", "region": "b", "adminEmail": "a@b.cd"},
+                "status": {
+                    "database": {"server": server, "name": format!("node_{name}"), "role": "", "secret": ""},
+                    "conditions": [{"type": "DatabaseReady", "status": ready, "reason": "a", "message": "b",
+                        "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+                },
+            });
+            Arc::new(serde_json::from_value::<LocalNode>(node).unwrap())
+        };
+        let nodes = [
+            node("settled", "default", "True"),
+            node("on-its-way", "default", "Unknown"),
+            node("far", "other", "True"),
+        ];
+        let found = drifted(&nodes, "default", "c", Vec::new());
+        assert_eq!(found, [("settled".to_owned(), vec![Drift::DatabaseMissing, Drift::RoleMissing])]);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
     core::NamespaceResourceScope,
 };
@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
+    context::Context,
     failure::{Failure, kubernetes},
     ownership::take_over,
 };
@@ -18,35 +19,70 @@ use crate::{
 /// Field manager of everything that the operator applies.
 pub const FIELD_MANAGER: &str = "fateh-operator";
 
-/// Applies a namespaced object that is the operator's alone: what others added to it is removed.
+/// Applies a child that is the operator's alone, unless it is as it was left.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn ensure<K>(context: &Context, act: &'static str, object: &K) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    if context.applied.stands(object) { Ok(()) } else { apply(context, act, object).await.map(drop) }
+}
+
+/// Applies a child that is the operator's alone: what others added to it is removed.
 /// Returns what the API server made of it, status included.
 ///
 /// # Errors
 /// Names the act; a namespace that is being deleted is told apart, because it only takes waiting.
-pub async fn apply<K>(client: &Client, act: &'static str, object: &K) -> Result<K, Failure>
+pub async fn apply<K>(context: &Context, act: &'static str, object: &K) -> Result<K, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {
-    let applied = apply_shared(client, act, object).await?;
-    let Some(entries) = take_over(applied.managed_fields(), FIELD_MANAGER) else { return Ok(applied) };
+    let applied = apply_shared(context, act, object).await?;
+    let Some(entries) = take_over(applied.managed_fields(), FIELD_MANAGER) else {
+        context.applied.left(object, &applied);
+        return Ok(applied);
+    };
     let namespace = object.namespace().unwrap_or_default();
-    let api = Api::<K>::namespaced(client.clone(), &namespace);
+    let api = Api::<K>::namespaced(context.client.clone(), &namespace);
     // The version guards against a change in between: then the next pass tries again.
     let part = json!({"metadata": {"resourceVersion": applied.resource_version(), "managedFields": entries}});
     api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&part)).await.map_err(kubernetes(act))?;
-    apply_shared(client, act, object).await
+    // The version that it was to be applied to is passed by what we did ourselves.
+    let mut again = object.clone();
+    again.meta_mut().resource_version = None;
+    let applied = apply_shared(context, act, &again).await?;
+    // Only now is it as it is to be left.
+    context.applied.left(object, &applied);
+    Ok(applied)
 }
 
-/// Applies a namespaced object of which others may own parts of the spec; see [`apply`].
+/// Applies a child of which others may own parts of the spec, unless it is as it was left.
 ///
 /// # Errors
 /// As [`apply`].
-pub async fn apply_shared<K>(client: &Client, act: &'static str, object: &K) -> Result<K, Failure>
+pub async fn ensure_shared<K>(context: &Context, act: &'static str, object: &K) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    if !context.applied.stands(object) {
+        let applied = apply_shared(context, act, object).await?;
+        context.applied.left(object, &applied);
+    }
+    Ok(())
+}
+
+/// Applies a child of which others may own parts of the spec; see [`apply`].
+///
+/// # Errors
+/// As [`apply`].
+async fn apply_shared<K>(context: &Context, act: &'static str, object: &K) -> Result<K, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let namespace = object.namespace().unwrap_or_default();
-    let api = Api::<K>::namespaced(client.clone(), &namespace);
+    let api = Api::<K>::namespaced(context.client.clone(), &namespace);
     match api.patch(&object.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await {
         Err(kube::Error::Api(status)) if is_terminating(&status) => Err(Failure::NamespaceTerminating(namespace)),
         other => other.map_err(kubernetes(act)),
@@ -90,6 +126,26 @@ where
 {
     let preconditions = Preconditions { uid: object.uid(), resource_version: None };
     match api.delete(&object.name_any(), &DeleteParams::default().preconditions(preconditions)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop).map_err(kubernetes(act)),
+    }
+}
+
+/// Takes a finalizer of ours off exactly this object, unless it is gone already. Not by server-side apply, which
+/// would leave it if anyone else had applied it too.
+///
+/// # Errors
+/// Names the act; a change by another at the same moment is left to the next pass.
+pub async fn remove_finalizer<K>(api: &Api<K>, act: &'static str, object: &K, finalizer: &str) -> Result<(), Failure>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    // Read anew, so that no one's finalizer is lost and the status written a moment ago is no conflict.
+    let Some(current) = api.get_opt(&object.name_any()).await.map_err(kubernetes(act))? else { return Ok(()) };
+    let kept: Vec<_> = current.finalizers().iter().filter(|kept| *kept != finalizer).collect();
+    let part =
+        json!({"metadata": {"uid": object.uid(), "resourceVersion": current.resource_version(), "finalizers": kept}});
+    match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&part)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(drop).map_err(kubernetes(act)),
     }

@@ -2,7 +2,9 @@
 //!
 //! Each controller is a pipeline, a file a step: observe → validate → build → apply → report.
 
+pub mod applied;
 pub mod backoff;
+mod client;
 pub mod conditions;
 pub mod context;
 pub mod database;
@@ -12,10 +14,12 @@ pub mod kubernetes;
 pub mod leadership;
 pub mod local_node;
 pub mod metrics;
+pub mod newest;
 pub mod ownership;
 mod run;
 pub mod settings;
 pub mod throttle;
+mod watch;
 
 pub use run::{RunError, run};
 pub use settings::Settings;

@@ -1,16 +1,22 @@
 //! The controller of LocalNodes: observe → validate → build → apply → report.
 
 mod apply;
+mod bootstrap;
 pub mod build;
 mod controller;
+mod credentials;
 mod delete;
+mod hosts;
 mod invitation;
 mod observe;
 mod place;
 mod report;
 mod reporting;
+mod requests;
+mod rotation;
 mod validate;
 
-pub use controller::run;
+pub use controller::{Watches, run};
 pub use observe::connect;
+pub use place::{Load, Placements, connections_allowed, full, loads};
 pub use validate::{ValidNode, validate};

@@ -9,6 +9,7 @@ pub struct Metrics {
     pub registry: Registry,
     reconciles: HistogramVec,
     failures: IntCounterVec,
+    drift: IntCounterVec,
 }
 
 impl Metrics {
@@ -27,9 +28,17 @@ impl Metrics {
             Opts::new("fateh_operator_reconcile_failures_total", "Reconciles that did not reach their goal."),
             &["kind", "reason"],
         )?;
+        let drift = IntCounterVec::new(
+            Opts::new(
+                "fateh_operator_database_drift_total",
+                "Differences found between nodes' databases and what they should be.",
+            ),
+            &["difference"],
+        )?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(failures.clone()))?;
-        Ok(Self { registry, reconciles, failures })
+        registry.register(Box::new(drift.clone()))?;
+        Ok(Self { registry, reconciles, failures, drift })
     }
 
     /// Counts a reconcile; `failure` is its reason in one word.
@@ -39,6 +48,11 @@ impl Metrics {
         if let Some(reason) = failure {
             self.failed(kind, reason);
         }
+    }
+
+    /// Counts a difference between a node's database and what it should be, in one word.
+    pub fn drifted(&self, difference: &str) {
+        self.drift.with_label_values(&[difference]).inc();
     }
 
     /// Counts a failure by its reason in one word: of a reconcile, or of what it found for a person to mend.
@@ -54,6 +68,7 @@ mod tests {
         let metrics = super::Metrics::new().unwrap();
         metrics.reconciled("LocalNode", 0.1, None);
         metrics.reconciled("LocalNode", 0.1, Some("DatabaseUnreachable"));
-        assert_eq!(metrics.registry.gather().len(), 2);
+        metrics.drifted("RoleLimit");
+        assert_eq!(metrics.registry.gather().len(), 3);
     }
 }

@@ -1,7 +1,7 @@
 //! Starts the operator: clients, caches, controllers and the management port; and ends it.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -10,39 +10,40 @@ use fateh_common::{
     lifecycle,
     management::{self, Readiness},
 };
-use fateh_crds::{CHILD_NAME, DatabaseServer, NodeReport};
-use futures::{Stream, StreamExt};
-use http::{Method, Request};
+use fateh_crds::{CHILD_NAME, DatabaseServer, LocalNode, NodeReport};
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config, ResourceExt,
-    client::{Body, ClientBuilder},
     runtime::{
-        WatchStreamExt,
-        events::{Recorder, Reporter},
-        reflector,
-        watcher::{self, Event, watcher},
+        WatchStreamExt, reflector,
+        watcher::{self, Event},
     },
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::{BoxError, filter::FilterLayer};
 
 use crate::{
+    applied::Applied,
     backoff::Backoff,
+    client,
     context::Context,
-    database::Servers,
+    database::{Schema, Servers},
     database_server,
-    kubernetes::FIELD_MANAGER,
     leadership::{Candidate, Fence},
-    local_node,
+    local_node::{self, Placements, Watches},
     metrics::Metrics,
+    newest::Newest,
     settings::Settings,
     throttle::Throttle,
+    watch,
 };
 
 /// The size of a database in status moves at most this often.
 const SIZE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long an API server that is away is waited for before it is asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the operator could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +74,17 @@ struct Caches {
     /// Cancelled when the first listing is in the cache. Not kube's `wait_until_ready`, which wakes only the
     /// last of several who wait: a probe could take the wake-up from a controller.
     servers_filled: CancellationToken,
+    nodes_filled: CancellationToken,
     reports_filled: CancellationToken,
 }
 
 impl Readiness for Caches {
     async fn missing(&self) -> Vec<String> {
-        let wanted = [(&self.servers_filled, "DatabaseServers"), (&self.reports_filled, "NodeReports")];
+        let wanted = [
+            (&self.servers_filled, "DatabaseServers"),
+            (&self.nodes_filled, "LocalNodes"),
+            (&self.reports_filled, "NodeReports"),
+        ];
         let waiting = wanted.into_iter().filter(|(filled, _)| self.leading.is_cancelled() && !filled.is_cancelled());
         waiting.map(|(_, what)| format!("waiting for the watch of {what}")).collect()
     }
@@ -100,13 +106,24 @@ where
     })
 }
 
-/// A client whose writes are refused while the fence is shut, whatever a reconcile believes.
-fn fenced_client(config: Config, fence: Fence) -> Result<Client, kube::Error> {
-    let check = FilterLayer::new(move |request: Request<Body>| {
-        let reads = request.method() == Method::GET;
-        if reads || fence.is_open() { Ok(request) } else { Err(BoxError::from("this operator's lease may have ended")) }
-    });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&check).build())
+/// UID of the cluster, as soon as the API server tells it; none when `stop` comes first.
+///
+/// An operator that ended because the API server is away would be started later and later.
+async fn cluster(client: &Client, stop: &CancellationToken) -> Option<String> {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    loop {
+        let asked = tokio::time::timeout(PATIENCE, namespaces.get("kube-system")).await;
+        match asked.map(|answer| answer.map(|namespace| namespace.uid())) {
+            Ok(Ok(Some(uid))) => return Some(uid),
+            Ok(Ok(None)) => tracing::warn!("the namespace kube-system has no UID"),
+            Ok(Err(error)) => tracing::warn!(%error, "waiting for the API server"),
+            Err(_) => tracing::warn!("waiting for the API server, which does not answer"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PATIENCE) => {}
+            () = stop.cancelled() => return None,
+        }
+    }
 }
 
 /// Runs the operator until SIGTERM or SIGINT.
@@ -119,9 +136,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let config = Config::infer().await.map_err(kube::Error::InferConfig)?;
     // The election has a client of its own: the fence does not stand in its way.
     let client = Client::try_from(config.clone())?;
-    let fence = Fence::default();
-    let fenced = fenced_client(config, fence.clone())?;
-    let kube_system = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
+    let fence = if settings.leader_election { Fence::default() } else { Fence::open() };
+    let fenced = client::fenced(config, fence.clone())?;
     let address = settings.management_address;
     let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))?;
 
@@ -129,45 +145,68 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let caches = Caches {
         leading: CancellationToken::new(),
         servers_filled: CancellationToken::new(),
+        nodes_filled: CancellationToken::new(),
         reports_filled: CancellationToken::new(),
     };
-    let (leading, servers_filled) = (caches.leading.clone(), caches.servers_filled.clone());
-    let all_servers = watcher(Api::<DatabaseServer>::all(client.clone()), watcher::Config::default());
-    let watched_servers =
-        note_filled(all_servers.default_backoff().reflect(servers_writer), &caches.servers_filled).applied_objects();
+    let leading = caches.leading.clone();
+    let (servers_filled, nodes_filled) = (caches.servers_filled.clone(), caches.nodes_filled.clone());
+    let (resync, everything) = (settings.resync_interval, watcher::Config::default);
+    let all_servers = watch::events(Api::<DatabaseServer>::all(client.clone()), everything(), resync);
+    let watched_servers = note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
+    let (nodes, nodes_writer) = reflector::store();
+    let all_nodes = watch::events(Api::<LocalNode>::all(client.clone()), everything(), resync)
+        .modify(|node| node.managed_fields_mut().clear());
+    let watched_nodes = note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled).applied_objects();
     let (reports, reports_writer) = reflector::store();
-    let named = watcher::Config::default().fields(&format!("metadata.name={CHILD_NAME}"));
-    let all_reports = watcher(Api::<NodeReport>::all(client.clone()), named)
-        .default_backoff()
+    let named = everything().fields(&format!("metadata.name={CHILD_NAME}"));
+    let all_reports = watch::events(Api::<NodeReport>::all(client.clone()), named, resync)
         .modify(|report| report.managed_fields_mut().clear());
-    let watched_reports = note_filled(all_reports.reflect(reports_writer), &caches.reports_filled).touched_objects();
+    let reports_since = Arc::new(OnceLock::new());
+    let since = Arc::clone(&reports_since);
+    let watched_reports = note_filled(all_reports.reflect(reports_writer), &caches.reports_filled)
+        .inspect_ok(move |event| {
+            if matches!(event, Event::InitDone) {
+                since.get_or_init(Instant::now);
+            }
+        })
+        .touched_objects();
+    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
 
     let metrics = Metrics::new()?;
     let clock = Clock::system();
-    let mut candidate = Candidate::new(client, &settings.namespace, clock.clone(), fence.clone());
+    let mut candidate = settings
+        .leader_election
+        .then(|| Candidate::new(client.clone(), &settings.namespace, clock.clone(), fence.clone()));
+    let router = management::router(metrics.registry.clone(), caches, stop.clone());
+    // The management port is open before the API server answers, and while work drains.
+    let serving = tokio::spawn(management::serve(listener, router, CancellationToken::new()));
+    let Some(cluster) = cluster(&client, &stop).await else { return Ok(()) };
     let context = Arc::new(Context {
-        recorder: Recorder::new(fenced.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
         client: fenced,
-        cluster: kube_system.uid().unwrap_or_default(),
+        cluster,
         clock: clock.clone(),
-        servers: Servers::new(fence),
+        servers: Servers::new(Schema::embedded(), fence),
         database_servers: servers.clone(),
+        nodes: nodes.clone(),
+        nodes_filled,
+        placements: Placements::default(),
+        applied: Applied::default(),
+        newest: Newest::default(),
+        wake,
         reports: reports.clone(),
-        reports_since: Instant::now(),
+        reports_since,
         backoff: Backoff::default(),
         sizes: Throttle::new(SIZE_INTERVAL),
-        metrics: metrics.clone(),
+        metrics,
         settings,
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
 
-    let router = management::router(metrics.registry, caches, stop.clone());
-    // The management port stays open while work drains, and says that the operator is not ready.
-    let serving = tokio::spawn(management::serve(listener, router, CancellationToken::new()));
-
-    tokio::select! {
-        () = candidate.win() => {}
-        () = stop.cancelled() => return Ok(()),
+    if let Some(candidate) = &mut candidate {
+        tokio::select! {
+            () = candidate.win() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
     }
     leading.cancel();
     let tasks = TaskTracker::new();
@@ -177,14 +216,19 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         () = servers_filled.cancelled() => {}
         () = stop.cancelled() => {}
     }
-    tasks.spawn(local_node::run(context, watched_reports, stop.clone()));
+    let watches = Watches { nodes: watched_nodes, store: nodes, reports: watched_reports, woken };
+    tasks.spawn(local_node::run(context, watches, stop.clone()));
     tasks.close();
-    if candidate.hold(&stop).await {
+    if let Some(candidate) = &mut candidate
+        && candidate.hold(&stop).await
+    {
         return Err(RunError::LeaseLost);
     }
     // The fence holds for the length of a lease; what is not done by then is the next leader's.
     lifecycle::drain(&stop, tasks.wait()).await;
-    candidate.release().await;
+    if let Some(candidate) = &candidate {
+        candidate.release().await;
+    }
     serving.abort();
     tracing::info!("the operator has stopped");
     Ok(())

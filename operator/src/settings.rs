@@ -27,6 +27,15 @@ pub struct Settings {
     /// Reconciles of LocalNodes at once.
     #[arg(long, env = "FATEH_CONCURRENCY", default_value_t = 16)]
     pub concurrency: u16,
+    /// Whether several operators elect a leader; without it there must be only one.
+    #[arg(long, env = "FATEH_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_election: bool,
+    /// Seconds between two looks at a database server and all nodes' databases on it.
+    #[arg(long, env = "FATEH_PROBE_INTERVAL", default_value = "30", value_parser = seconds)]
+    pub probe_interval: Duration,
+    /// Seconds between two full listings, which find what a watch has missed.
+    #[arg(long, env = "FATEH_RESYNC_INTERVAL", default_value = "1800", value_parser = seconds)]
+    pub resync_interval: Duration,
     /// `json` or `text`.
     #[arg(long, env = "FATEH_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
@@ -58,6 +67,17 @@ pub struct RuntimeSettings {
     /// Seconds between two reports of a node.
     #[arg(long, env = "FATEH_REPORT_INTERVAL", default_value = "60", value_parser = seconds)]
     pub report_interval: Duration,
+    /// Where nodes reach the hub, for example `http://fateh-hub.fateh-system:8080`; unset: there is none.
+    #[arg(long, env = "FATEH_HUB_URL")]
+    pub hub_url: Option<String>,
+}
+
+impl RoutingSettings {
+    /// Issuer of the hub's tokens, and the audience of those that nodes sign in with there.
+    #[must_use]
+    pub fn hub_issuer(&self) -> String {
+        format!("https://hub.{}", self.base_domain)
+    }
 }
 
 /// What nodes may reach and be reached by: the ground of their NetworkPolicies.

@@ -109,7 +109,16 @@ async fn a_database_whose_server_will_never_return_is_given_up_by_uid_only() {
     let servers = Api::<DatabaseServer>::all(client.clone());
     servers.patch("doomed", &PatchParams::apply(TESTER), &Patch::Apply(&server)).await.unwrap();
     let node = ready_node(&client, "given-up", json!({"region": "doomed"})).await;
+    // Deleting it waits for its nodes; taking the finalizer off by hand is a person's decision.
     servers.delete("doomed", &DeleteParams::default()).await.unwrap();
+    fateh_tests::eventually("the server says by whom it is kept", 30, async || {
+        let status = servers.get("doomed").await.unwrap().status.unwrap();
+        let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+        if ready.reason == "InUse" && ready.message.contains("1 LocalNode") { Ok(()) } else { Err(ready) }
+    })
+    .await;
+    let let_go = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    servers.patch("doomed", &PatchParams::default(), &let_go).await.unwrap();
     Api::<LocalNode>::all(client.clone()).delete("given-up", &DeleteParams::default()).await.unwrap();
     let blocked = async || {
         fateh_tests::eventually("the server is awaited", 60, async || {

@@ -21,7 +21,7 @@ async fn a_change_is_carried_out_and_reported_for_its_generation() {
 
     let spec = json!({
         "runtime": {"replicas": 3}, "fees": {"platformBasisPoints": 1500},
-        "routing": {"extraHosts": ["learn.example.com"], "tlsSecretName": "learn-tls"}, "database": {"connectionLimit": 30},
+        "routing": {"extraHosts": ["learn.example.com"]}, "database": {"connectionLimit": 30},
     });
     fateh_tests::apply_node(&client, "changing", spec.clone()).await.unwrap();
     condition(&client, "changing", "DatabaseReady", "True").await;

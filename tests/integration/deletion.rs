@@ -1,8 +1,12 @@
 //! Deleting a node ends, with its database retained or dropped as asked; a new node of the name starts empty.
 
-use fateh_tests::{Postgres, delete_node, kubernetes, ready_node, secret};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
+use fateh_crds::LocalNode;
+use fateh_tests::{Postgres, condition, delete_node, eventually, gone, kubernetes, ready_node, secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
 use serde_json::json;
 
 async fn is_deleted_as_asked(server: Postgres, policy: &str) {
@@ -79,4 +83,63 @@ async fn a_database_is_dropped_when_asked_on_postgresql_15() {
 #[tokio::test]
 async fn a_database_is_dropped_when_asked_on_postgresql_18() {
     is_deleted_as_asked(Postgres::V18, "Delete").await;
+}
+
+#[tokio::test]
+async fn a_deletion_ends_whatever_was_taken_away_before_it() {
+    let client = kubernetes().await;
+    for (name, statement) in [
+        ("bereft-secret", None),
+        ("bereft-database", Some("DROP DATABASE node_bereft_database WITH (FORCE)")),
+        ("bereft-role", Some("ALTER ROLE node_bereft_role RENAME TO node_bereft_role_gone")),
+    ] {
+        ready_node(&client, name, json!({"database": {"reclaimPolicy": "Delete"}})).await;
+        let nodes = Api::<LocalNode>::all(client.clone());
+        // Deleted first, so that nothing is put right again.
+        let held = Patch::Merge(json!({"metadata": {"finalizers": ["fateh-platform.com/node", "tests.example/hold"]}}));
+        nodes.patch(name, &PatchParams::default(), &held).await.unwrap();
+        let secrets = Api::<Secret>::namespaced(client.clone(), &format!("fateh-node-{name}"));
+        secrets.delete("node-database", &DeleteParams::default()).await.unwrap();
+        nodes.delete(name, &DeleteParams::default()).await.unwrap();
+        if let Some(statement) = statement {
+            let mut admin = Postgres::V18.operator("postgres").await;
+            // It may be done with already; what matters is that it ends.
+            let _ = sqlx::query(statement).execute(&mut admin).await;
+        }
+        eventually("the end of our finalizer", 60, async || {
+            let finalizers = nodes.get(name).await.unwrap().metadata.finalizers.unwrap_or_default();
+            if finalizers == ["tests.example/hold"] { Ok(()) } else { Err(finalizers) }
+        })
+        .await;
+        nodes
+            .patch(name, &PatchParams::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}})))
+            .await
+            .unwrap();
+        gone(&client, name).await;
+        assert!(Postgres::V18.databases(&format!("node_{}", name.replace('-', "_"))).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_a_stranger_holds_is_waited_for_by_name() {
+    let client = kubernetes().await;
+    ready_node(&client, "held", json!({"database": {"reclaimPolicy": "Delete"}})).await;
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), "fateh-node-held");
+    let stranger = json!({"metadata": {"name": "stranger", "finalizers": ["strangers.example/hold"]}});
+    maps.create(&PostParams::default(), &serde_json::from_value(stranger).unwrap()).await.unwrap();
+    let nodes = Api::<LocalNode>::all(client.clone());
+    nodes.delete("held", &DeleteParams::default()).await.unwrap();
+    eventually("the words of Kubernetes on what holds it", 60, async || {
+        condition(&client, "held", "DeletionBlocked", "True").await;
+        let status = nodes.get("held").await.unwrap().status.unwrap();
+        let blocked = status.conditions.into_iter().find(|condition| condition.type_ == "DeletionBlocked").unwrap();
+        if blocked.message.contains("strangers.example/hold") { Ok(()) } else { Err(blocked.message) }
+    })
+    .await;
+    assert_eq!(Postgres::V18.databases("node_held").await, ["node_held"], "the database waits for the namespace");
+    maps.patch("stranger", &PatchParams::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}})))
+        .await
+        .unwrap();
+    gone(&client, "held").await;
+    assert!(Postgres::V18.databases("node_held").await.is_empty());
 }

@@ -1,18 +1,23 @@
 //! Integration tests: the operator's binary with the rights of the chart, against a real API server,
-//! etcd and PostgreSQL 15 and 18; and the node runtime's binary against its own database.
-//! `tests/run.sh` starts what they need.
+//! etcd and PostgreSQL 15 and 18. `tests/run.sh` starts what they need.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod admission;
 mod adoption;
 mod changes;
+mod chart;
+mod database_drift;
 mod deletion;
 mod drift;
 mod generated;
+mod hostile;
 mod invitation;
-mod node_runtime;
+mod mutations;
 mod provisioning;
 mod reporting;
 mod rights;
+mod rotation;
+mod routing;
 mod states;
 mod unreachable;
+mod upgrades;

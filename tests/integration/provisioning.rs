@@ -1,7 +1,7 @@
 //! A three-line LocalNode becomes a node: database, role, namespace and every child.
 
 use fateh_crds::{LocalNode, NodeContent, NodeReport};
-use fateh_tests::{Postgres, apply_node, condition, events, kubernetes, ready_node, secret};
+use fateh_tests::{Postgres, apply_node, condition, events, eventually, kubernetes, ready_node, secret};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Service, ServiceAccount},
@@ -50,10 +50,13 @@ async fn three_lines_become_a_node_with_every_child() {
     let budgets = Api::<PodDisruptionBudget>::namespaced(client.clone(), "fateh-node-three-lines");
     assert!(budgets.get_opt("node").await.unwrap().is_none(), "one pod has no budget");
 
-    let told: Vec<_> = events(&client, &node).await.into_iter().map(|(reason, _)| reason).collect();
-    for reason in ["Provisioned", "Deploying", "Applied", "Invited", "Serving"] {
-        assert!(told.iter().any(|told| told == reason), "{reason} is missing in {told:?}");
-    }
+    // An event is written after the status that it tells of.
+    eventually("the events that tell the story", 10, async || {
+        let told: Vec<_> = events(&client, &node).await.into_iter().map(|(reason, _)| reason).collect();
+        let story = ["Provisioned", "Deploying", "Applied", "Invited", "Serving"];
+        if story.iter().all(|reason| told.iter().any(|told| told == reason)) { Ok(()) } else { Err(told) }
+    })
+    .await;
 }
 
 /// The borders of a node's database, on the oldest and the newest PostgreSQL.

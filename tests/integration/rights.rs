@@ -77,6 +77,100 @@ async fn a_node_reads_its_content_writes_its_status_and_nothing_else() {
     forbidden("list namespaces", Api::<Namespace>::all(client.clone()).list(&ListParams::default()).await);
 }
 
+/// A request by its verb: method, and what follows the collection's path.
+const VERBS: [(&str, &str, &str); 8] = [
+    ("list", "GET", ""),
+    ("watch", "GET", "?watch=true&timeoutSeconds=1"),
+    ("create", "POST", "?dryRun=All"),
+    ("deletecollection", "DELETE", "?dryRun=All"),
+    ("get", "GET", "/node"),
+    ("update", "PUT", "/node?dryRun=All"),
+    ("patch", "PATCH", "/node?dryRun=All"),
+    ("delete", "DELETE", "/node?dryRun=All"),
+];
+
+/// What a node may do, as `resource verb`, in its own namespace.
+const ALLOWED: [&str; 5] = [
+    "nodecontents list",
+    "nodecontents watch",
+    "nodecontents get",
+    "nodecontents/status patch",
+    "nodereports/status patch",
+];
+/// What everybody who is signed in may ask: about themselves.
+const ABOUT_ONESELF: [&str; 3] =
+    ["selfsubjectaccessreviews create", "selfsubjectrulesreviews create", "selfsubjectreviews create"];
+
+#[tokio::test]
+async fn a_node_is_refused_every_verb_on_every_resource_but_its_own_few() {
+    let admin = kubernetes().await;
+    ready_node(&admin, "matrix", json!({})).await;
+    ready_node(&admin, "bystanding", json!({})).await;
+    let client = sign_in(&admin, "fateh-node-matrix", "node").await;
+    let discovery = kube::discovery::Discovery::new(admin.clone()).run().await.unwrap();
+    let mut allowed = Vec::new();
+    let mut asked = 0;
+    for (resource, capabilities) in discovery.groups().flat_map(kube::discovery::ApiGroup::recommended_resources) {
+        let root = if resource.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", resource.group) };
+        let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
+        let places: &[&str] = if namespaced {
+            &["/namespaces/fateh-node-matrix", "/namespaces/fateh-node-bystanding", ""]
+        } else {
+            &[""]
+        };
+        let subresources = capabilities
+            .subresources
+            .iter()
+            .map(|(sub, _)| format!("/{}", sub.plural.rsplit('/').next().unwrap_or_default()));
+        let subresources: Vec<_> = std::iter::once(String::new()).chain(subresources).collect();
+        for place in places {
+            for (verb, method, rest) in VERBS {
+                for sub in &subresources {
+                    let of_one = rest.starts_with("/node");
+                    // All namespaces together can only be listed and watched; a subresource is one object's.
+                    if (namespaced && place.is_empty() && !["list", "watch"].contains(&verb))
+                        || (!sub.is_empty() && !of_one)
+                    {
+                        continue;
+                    }
+                    let rest = rest.replacen("/node", &format!("/node{sub}"), 1);
+                    let path = format!("{root}/{}{place}/{}{rest}", resource.version, resource.plural);
+                    let request = http::Request::builder()
+                        .method(method)
+                        .uri(&path)
+                        .header("content-type", "application/merge-patch+json");
+                    let answer = client.request_text(request.body(b"{}".to_vec()).unwrap()).await;
+                    asked += 1;
+                    if !matches!(&answer, Err(kube::Error::Api(status)) if status.code == 403 || status.code == 405) {
+                        allowed.push(format!(
+                            "{}{sub} {verb}{}",
+                            resource.plural,
+                            if *place == places[0] { "" } else { place }
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    allowed.sort();
+    let mut expected: Vec<_> = ALLOWED.iter().chain(&ABOUT_ONESELF).map(|&allowed| allowed.to_owned()).collect();
+    expected.sort();
+    assert_eq!(allowed, expected, "of {asked} requests");
+    assert!(asked > 500, "{asked} requests");
+    // Another field manager changes nothing about what it may write.
+    let reports = Api::<NodeReport>::namespaced(client.clone(), "fateh-node-matrix");
+    for manager in ["fateh-operator", "kubectl", "anyone"] {
+        let sly = json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "NodeReport",
+            "metadata": {"finalizers": ["evil.example/stay"], "ownerReferences": [], "labels": {"fateh-platform.com/node": "other"}},
+            "status": {"reportedAt": "2026-01-01T00:00:00.000000Z", "version": "1", "adminState": "Invited"}});
+        reports.patch_status("node", &PatchParams::apply(manager).force(), &Patch::Apply(sly)).await.unwrap();
+    }
+    let kept = Api::<NodeReport>::namespaced(admin.clone(), "fateh-node-matrix").get("node").await.unwrap();
+    assert!(kept.metadata.finalizers.is_none());
+    assert_eq!(kept.metadata.labels.unwrap()["fateh-platform.com/node"], "matrix");
+    assert_eq!(kept.metadata.owner_references.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn the_operator_is_confined_to_the_namespaces_that_it_made() {
     let admin = kubernetes().await;
@@ -141,6 +235,19 @@ async fn the_operator_is_confined_to_the_namespaces_that_it_made() {
         "give a node another role",
         bindings.patch("node", &apply, &Patch::Apply(binding("cluster-admin"))).await,
     );
+    // It marks what people made; what that is to be it cannot say.
+    let nodes = Api::<LocalNode>::all(client.clone());
+    forbidden(
+        "change a LocalNode",
+        nodes.patch("walled", &merge, &Patch::Merge(&json!({"spec": {"displayName": "other"}}))).await,
+    );
+    let servers = Api::<fateh_crds::DatabaseServer>::all(client.clone());
+    forbidden(
+        "change a DatabaseServer",
+        servers.patch("pg18", &merge, &Patch::Merge(&json!({"spec": {"host": "evil.test"}}))).await,
+    );
+    forbidden("delete a DatabaseServer", servers.delete("pg18", &DeleteParams::default()).await);
+
     let roles = Api::<ClusterRole>::all(client.clone());
     forbidden("read roles", roles.get("fateh-node").await);
     forbidden("widen its own role", roles.patch("fateh-operator", &merge, &Patch::Merge(json!({"rules": []}))).await);

@@ -1,15 +1,20 @@
 //! A session of the operator inside one node's database: schema upgrade, fee rate, invitation.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use sqlx::{Connection, FromRow, PgConnection};
+use tokio::sync::SemaphorePermit;
 
-use super::{schema_version, server::Server};
+use super::server::Server;
 use crate::failure::Failure;
 
 /// A session inside a node's database.
 pub struct NodeSession<'a> {
     server: &'a Server,
     connection: PgConnection,
+    applied: HashSet<i64>,
+    _turn: Option<SemaphorePermit<'a>>,
 }
 
 /// The first admin's invitation, as it is to be stored.
@@ -32,26 +37,48 @@ pub struct InvitationRow {
 }
 
 impl Server {
-    /// Opens a session in the database `name` and upgrades its schema if it is older than this operator's.
+    /// Opens a session in the database `name`, and adds to its schema what this operator's release adds.
     ///
     /// # Errors
     /// When the server cannot be reached or a migration fails.
     pub async fn node_session(&self, name: &str) -> Result<NodeSession<'_>, Failure> {
+        let turn = self.sessions.acquire().await.ok();
         let mut connection = self.session(name).await?;
         self.may_act("work in the node's database")?;
-        let version: Option<i64> =
-            sqlx::query_scalar("SELECT max(version) FROM local_node._sqlx_migrations WHERE success")
-                .fetch_one(&mut connection)
-                .await
-                .map_err(self.failed("read the schema's version"))?;
-        if version < Some(schema_version()) {
-            self.migrate(&mut connection).await?;
+        let mut applied = self.applied_migrations(&mut connection).await?;
+        if self.schema.is_to_expand(&applied) {
+            // A release upgrades all nodes at once; the server has others to serve.
+            let _turn = self.upgrades.acquire().await;
+            self.may_act("upgrade the node's schema")?;
+            self.migrate(&mut connection, self.schema.expanding()).await?;
+            applied = self.applied_migrations(&mut connection).await?;
         }
-        Ok(NodeSession { server: self, connection })
+        Ok(NodeSession { server: self, connection, applied, _turn: turn })
     }
 }
 
 impl NodeSession<'_> {
+    /// The version up to which the schema is complete.
+    #[must_use]
+    pub fn schema_version(&self) -> i64 {
+        self.server.schema.reached(&self.applied)
+    }
+
+    /// Takes away what no pod of this release needs. Only when none of a release before is left.
+    ///
+    /// # Errors
+    /// When a migration fails.
+    pub async fn contract(&mut self) -> Result<(), Failure> {
+        if !self.server.schema.is_to_contract(&self.applied) {
+            return Ok(());
+        }
+        let _turn = self.server.upgrades.acquire().await;
+        self.server.may_act("contract the node's schema")?;
+        self.server.migrate(&mut self.connection, self.server.schema.all()).await?;
+        self.applied = self.server.applied_migrations(&mut self.connection).await?;
+        Ok(())
+    }
+
     /// Appends the platform's fee to the node's rate table, if it is not the newest rate there already.
     ///
     /// # Errors

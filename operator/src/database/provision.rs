@@ -1,18 +1,18 @@
-//! A node's role and database: looked at in one query, made step by step.
+//! A node's role and database: looked at in one query, made and put right step by step.
 
 use fateh_crds::Slug;
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, FromRow, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use super::{
     Mark,
-    mark::fingerprint,
+    catalog::{Catalog, Drift, ROLE_SETTINGS, Wanted},
     server::Server,
     sql::{identifier, literal, statement},
+    template::RUNTIME_ROLE,
 };
 use crate::failure::Failure;
 
-const RUNTIME_ROLE: &str = "fateh_runtime";
 /// `CREATE DATABASE` or `CREATE ROLE` of a run that was killed may still be at work, or have won.
 const LOOK_AGAIN: [&str; 4] = ["23505", "42P04", "42710", "55006"];
 
@@ -24,10 +24,26 @@ pub struct NodeDatabase<'a> {
     pub mark: &'a Mark,
     /// Password of the role, in clear; only its SCRAM verifier is sent.
     pub password: &'a str,
+    /// The password that it is about to be given: a role that has it already is left alone.
+    pub next_password: Option<&'a str>,
     /// Connections that the role may hold.
     pub connection_limit: i32,
     /// Whether the role may sign in; if not, its sessions are ended too.
     pub may_sign_in: bool,
+    /// Whether there may be no database yet. If not, an empty one in its place would hide a loss.
+    pub may_be_missing: bool,
+}
+
+impl NodeDatabase<'_> {
+    const fn wanted(&self) -> Wanted<'_> {
+        Wanted { mark: self.mark, connection_limit: self.connection_limit, may_sign_in: self.may_sign_in }
+    }
+
+    /// Whether the role was last given one of the two passwords.
+    fn has_password(&self, found: &Catalog) -> bool {
+        let known = [Some(self.password), self.next_password].into_iter().flatten().map(password_fingerprint);
+        known.into_iter().any(|fingerprint| found.password() == Some(&fingerprint))
+    }
 }
 
 /// A database that its node can use.
@@ -39,135 +55,199 @@ pub struct Provisioned {
     pub size_bytes: i64,
     /// Whether this pass opened the database to its role.
     pub opened_now: bool,
-}
-
-/// What the catalog says of a node's role and database.
-#[expect(clippy::struct_excessive_bools, reason = "a row of the catalog, each column a fact of its own")]
-#[derive(Debug, Default, FromRow)]
-pub(super) struct Catalog {
-    pub role_exists: bool,
-    pub role_comment: Option<String>,
-    pub role_can_login: bool,
-    pub role_limit: i32,
-    pub database_exists: bool,
-    pub database_comment: Option<String>,
-    pub database_open: bool,
-    pub database_ours: bool,
-    pub role_may_connect: bool,
-    pub size_bytes: i64,
-}
-
-impl Catalog {
-    /// A closed, unmarked database of ours was never open to anyone: it is ours to finish or to drop.
-    pub(super) const fn is_unfinished(&self) -> bool {
-        self.database_ours && !self.database_open && self.database_comment.is_none()
-    }
+    /// Whether the role has the next password already.
+    pub has_next_password: bool,
 }
 
 impl Server {
-    pub(super) async fn catalog(&self, name: &str) -> Result<Catalog, Failure> {
-        sqlx::query_as(
-            "SELECT r.oid IS NOT NULL AS role_exists,
-                    shobj_description(r.oid, 'pg_authid') AS role_comment,
-                    coalesce(r.rolcanlogin, false) AS role_can_login,
-                    coalesce(r.rolconnlimit, 0) AS role_limit,
-                    d.oid IS NOT NULL AS database_exists,
-                    shobj_description(d.oid, 'pg_database') AS database_comment,
-                    coalesce(d.datallowconn, false) AS database_open,
-                    coalesce(d.datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user), false) AS database_ours,
-                    coalesce(has_database_privilege(r.oid, d.oid, 'CONNECT'), false) AS role_may_connect,
-                    CASE WHEN d.datallowconn THEN pg_database_size(d.oid) ELSE 0 END AS size_bytes
-             FROM (VALUES ($1)) AS wanted(name)
-             LEFT JOIN pg_roles r ON r.rolname = wanted.name
-             LEFT JOIN pg_database d ON d.datname = wanted.name",
-        )
-        .bind(name)
-        .fetch_one(&self.pool)
-        .await
-        .map_err(self.failed("look at the node's database"))
-    }
-
-    /// Makes sure that the node has a role and a database of its own, open to that role only.
+    /// Makes sure that the node has a role and a database of its own, open to that role only; what differs
+    /// from that is put right.
     ///
     /// # Errors
-    /// `DatabaseTaken` when a role or database of that name is not this node's: nothing is touched then.
+    /// `DatabaseTaken` when a role or database of that name is not this node's, `DatabaseMissing` when it had one
+    /// that is gone, `DatabaseDrifted` when only an administrator can put it right: nothing is touched then.
     pub async fn ensure_database(&self, node: &NodeDatabase<'_>) -> Result<Provisioned, Failure> {
         let name = node.slug.database();
         let mut found = self.catalog(&name).await?;
-        self.refuse_strangers(node, &name, &found)?;
-        self.ensure_role(node, &name, &found).await?;
-        let opened_now = !(found.database_open && found.role_may_connect);
-        if opened_now {
+        self.refuse(node, &name, &found)?;
+        let drift = found.drift(&node.wanted());
+        let role_drifted = drift.iter().any(|drift| drift.is_of_role()) || !node.has_password(&found);
+        let database_drifted = drift.iter().any(|drift| !drift.is_of_role());
+        if role_drifted {
+            self.put_role_right(node, &name, &found, &drift).await?;
+        }
+        if database_drifted {
             if !found.database_exists {
                 self.create_database(&name).await?;
             }
-            self.open_database(node, &name).await?;
-            found = self.catalog(&name).await?;
-            self.refuse_strangers(node, &name, &found)?;
+            self.put_database_right(node, &name, &found).await?;
         }
-        Ok(Provisioned { name, size_bytes: found.size_bytes, opened_now })
+        if !node.may_sign_in {
+            // In every pass: one that was killed after NOLOGIN left the open sessions.
+            self.end_sessions(&name).await?;
+        }
+        if role_drifted || database_drifted {
+            let before = found;
+            found = self.catalog(&name).await?;
+            self.refuse(node, &name, &found)?;
+            let left = found.drift(&node.wanted());
+            if !left.is_empty() {
+                return Err(self.drifted(&name, &left, &found));
+            }
+            if before.role_exists && before.database_exists && !before.is_unfinished() {
+                tracing::info!(server = self.name, database = name, ?drift, "role and database were put right");
+            }
+        }
+        let next = node.next_password.map(password_fingerprint);
+        Ok(Provisioned {
+            has_next_password: next.is_some() && found.password() == next.as_deref(),
+            size_bytes: found.size_bytes,
+            opened_now: database_drifted,
+            name,
+        })
     }
 
-    fn refuse_strangers(&self, node: &NodeDatabase<'_>, name: &str, found: &Catalog) -> Result<(), Failure> {
+    /// Gives the role another password.
+    ///
+    /// # Errors
+    /// When a statement fails; the next pass finds the password it was given before, or this one.
+    pub async fn change_password(&self, slug: &Slug, mark: &Mark, password: &str) -> Result<(), Failure> {
+        let act = "change the role's password";
+        let failed = self.failed(act);
+        let role = identifier(&slug.database());
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        self.may_act(act)?;
+        for text in [
+            format!("ALTER ROLE {role} PASSWORD {}", verifier(password)),
+            format!("COMMENT ON ROLE {role} IS {}", literal(&mark.role_comment(&password_fingerprint(password)))),
+        ] {
+            execute(&mut transaction, text).await.map_err(&failed)?;
+        }
+        transaction.commit().await.map_err(&failed)
+    }
+
+    fn refuse(&self, node: &NodeDatabase<'_>, name: &str, found: &Catalog) -> Result<(), Failure> {
         if found.database_exists && !found.is_unfinished() && !node.mark.is_on(found.database_comment.as_deref()) {
             return Err(taken("database", name, &self.name));
         }
         if found.role_exists && !node.mark.is_on(found.role_comment.as_deref()) {
             return Err(taken("role", name, &self.name));
         }
+        if !found.database_exists && !node.may_be_missing {
+            return Err(Failure::stalled(
+                "DatabaseMissing",
+                format!(
+                    "database {name} is gone from server {}; restore it under that name, or let the node start with an empty one by giving the annotation {} a new value",
+                    self.name,
+                    fateh_crds::RECREATE_ANNOTATION
+                ),
+            ));
+        }
+        if found.role_is_raised || (found.database_exists && !found.database_ours) {
+            return Err(self.drifted(name, &found.drift(&node.wanted()), found));
+        }
         Ok(())
     }
 
-    async fn ensure_role(&self, node: &NodeDatabase<'_>, name: &str, found: &Catalog) -> Result<(), Failure> {
-        let wanted = password_fingerprint(node.password);
-        let current = found.role_exists
-            && found.role_can_login == node.may_sign_in
-            && found.role_limit == node.connection_limit
-            && fingerprint(found.role_comment.as_deref()) == Some(&wanted);
-        if current {
-            return Ok(());
+    /// What this operator may not put right, and the statements by which an administrator does.
+    fn drifted(&self, name: &str, drift: &[Drift], found: &Catalog) -> Failure {
+        let quoted = identifier(name);
+        let mut repair = Vec::new();
+        if drift.contains(&Drift::DatabaseOwner) {
+            repair.push(format!("ALTER DATABASE {quoted} OWNER TO <the operator's role>;"));
         }
-        self.may_act("make the node's role")?;
+        if drift.contains(&Drift::DatabaseAccess) {
+            let strangers = found.strangers.iter().map(|role| identifier(role)).chain(["PUBLIC".to_owned()]);
+            repair.push(format!(
+                "REVOKE ALL ON DATABASE {quoted} FROM {} CASCADE;",
+                strangers.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        if drift.contains(&Drift::RoleRaised) {
+            repair.push(format!("ALTER ROLE {quoted} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;"));
+        }
+        if drift.contains(&Drift::RoleMembership) {
+            let strange = found.member_of.iter().filter(|role| *role != RUNTIME_ROLE);
+            repair.extend(strange.map(|role| format!("REVOKE {} FROM {quoted};", identifier(role))));
+            repair.extend(found.lent_to.iter().map(|role| format!("REVOKE {quoted} FROM {};", identifier(role))));
+        }
+        if drift.contains(&Drift::RoleSettings) {
+            repair.push(format!("ALTER ROLE {quoted} RESET ALL;"));
+        }
+        if drift.contains(&Drift::DatabasePath) {
+            repair.push(format!("ALTER ROLE {quoted} IN DATABASE {quoted} RESET ALL;"));
+        }
+        let words: Vec<_> = drift.iter().map(|drift| drift.reason()).collect();
+        Failure::stalled(
+            "DatabaseDrifted",
+            format!(
+                "role or database {name} on server {} was changed in a way that the operator may not put right ({}); as the server's administrator: {}",
+                self.name,
+                words.join(", "),
+                repair.join(" ")
+            ),
+        )
+    }
+
+    async fn put_role_right(
+        &self,
+        node: &NodeDatabase<'_>,
+        name: &str,
+        found: &Catalog,
+        drift: &[Drift],
+    ) -> Result<(), Failure> {
+        let act = "make the node's role";
+        self.may_act(act)?;
         if !found.role_exists {
             // Before the transaction: the role of the template is granted in it, and one connection must not wait for another.
             self.ensure_template().await?;
         }
-        let failed = self.failed("make the node's role");
+        let failed = self.failed(act);
         let role = identifier(name);
-        let verifier = literal(&postgres_protocol::password::scram_sha_256(node.password.as_bytes()));
-        let login = if node.may_sign_in { "LOGIN" } else { "NOLOGIN" };
-        let with = format!("{login} CONNECTION LIMIT {} PASSWORD {verifier}", node.connection_limit);
-        let comment = format!("COMMENT ON ROLE {role} IS {}", literal(&node.mark.role_comment(&wanted)));
+        let mut with = vec![
+            if node.may_sign_in { "LOGIN" } else { "NOLOGIN" }.to_owned(),
+            format!("CONNECTION LIMIT {}", node.connection_limit),
+        ];
+        if drift.contains(&Drift::RoleRaised) {
+            with.push("NOCREATEDB NOCREATEROLE".to_owned());
+        }
+        let new_password = !node.has_password(found);
+        if new_password {
+            with.push(format!("PASSWORD {}", verifier(node.password)));
+        }
+        let verb = if found.role_exists { "ALTER" } else { "CREATE" };
+        let mut statements = vec![format!("{verb} ROLE {role} {}", with.join(" "))];
+        if new_password {
+            let comment = node.mark.role_comment(&password_fingerprint(node.password));
+            statements.push(format!("COMMENT ON ROLE {role} IS {}", literal(&comment)));
+        }
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
-        let mut statements = Vec::new();
-        if found.role_exists {
-            statements.push(format!("ALTER ROLE {role} {with}"));
-            statements.push(comment);
-        } else {
+        if !found.role_exists {
             let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
                 .fetch_one(&mut *transaction)
                 .await
                 .map_err(&failed)?;
             // From 16 on the creator of a role holds ADMIN already, and may not grant it to itself.
             let admin = if version < 160_000 { " WITH ADMIN OPTION" } else { "" };
-            statements.extend([
-                format!("CREATE ROLE {role} {with}"),
-                comment,
-                format!("GRANT {} TO {role}", identifier(RUNTIME_ROLE)),
-                format!("GRANT {role} TO CURRENT_USER{admin}"),
-                format!("ALTER ROLE {role} SET statement_timeout = '5s'"),
-                format!("ALTER ROLE {role} SET lock_timeout = '2s'"),
-                format!("ALTER ROLE {role} SET idle_in_transaction_session_timeout = '10s'"),
-            ]);
+            statements.push(format!("GRANT {role} TO CURRENT_USER{admin}"));
         }
+        let runtime = RUNTIME_ROLE.to_owned();
+        if !found.member_of.contains(&runtime) {
+            statements.push(format!("GRANT {} TO {role}", identifier(RUNTIME_ROLE)));
+        }
+        let strange = found.member_of.iter().filter(|group| **group != runtime);
+        statements.extend(strange.map(|group| format!("REVOKE {} FROM {role}", identifier(group))));
+        statements.extend(found.lent_to.iter().map(|member| format!("REVOKE {role} FROM {}", identifier(member))));
+        if !found.role_exists || drift.contains(&Drift::RoleSettings) {
+            statements.push(format!("ALTER ROLE {role} RESET ALL"));
+            statements
+                .extend(ROLE_SETTINGS.map(|(key, value)| format!("ALTER ROLE {role} SET {key} = {}", literal(value))));
+        }
+        self.may_act(act)?;
         for text in statements {
-            match sqlx::query(statement(text)).execute(&mut *transaction).await {
-                Err(error) if looks_again(&error) => return Err(failed(error)),
-                other => other.map_err(&failed)?,
-            };
+            execute(&mut transaction, text).await.map_err(&failed)?;
         }
-        transaction.commit().await.map_err(&failed)?;
-        if node.may_sign_in { Ok(()) } else { self.end_sessions(name).await }
+        transaction.commit().await.map_err(&failed)
     }
 
     async fn create_database(&self, name: &str) -> Result<(), Failure> {
@@ -183,27 +263,47 @@ impl Server {
         }
     }
 
-    /// Opens the database, marked and closed to PUBLIC in the same transaction, and then to the node's
+    /// Opens the database, marked and closed to all others in the same transaction, and then to the node's
     /// role: CONNECT comes last, so whoever holds it finds everything else done.
-    async fn open_database(&self, node: &NodeDatabase<'_>, name: &str) -> Result<(), Failure> {
-        self.may_act("open the node's database")?;
-        let failed = self.failed("open the node's database");
+    async fn put_database_right(&self, node: &NodeDatabase<'_>, name: &str, found: &Catalog) -> Result<(), Failure> {
+        let act = "open the node's database";
+        self.may_act(act)?;
+        let failed = self.failed(act);
         let quoted = identifier(name);
+        // Before the connection of the pool, which others need who wait for no turn.
+        let _turn = self.sessions.acquire().await;
         let mut connection = self.pool.acquire().await.map_err(&failed)?;
-        let path = format!("ALTER ROLE {quoted} IN DATABASE {quoted} SET search_path = local_node, pg_catalog");
+        let in_database = format!("ALTER ROLE {quoted} IN DATABASE {quoted}");
+        if found.database_exists && !found.path_is_set {
+            // A role may set more for itself, which is not to stay.
+            execute(&mut connection, format!("{in_database} RESET ALL")).await.map_err(&failed)?;
+        }
+        let path = format!("{in_database} SET search_path = local_node, pg_catalog");
         execute(&mut connection, path).await.map_err(&failed)?;
         let mut transaction = connection.begin().await.map_err(&failed)?;
-        for text in [
-            format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC"),
+        let mut statements = vec![
+            format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC CASCADE"),
             format!("COMMENT ON DATABASE {quoted} IS {}", literal(&node.mark.comment())),
             format!("ALTER DATABASE {quoted} ALLOW_CONNECTIONS true"),
-        ] {
+        ];
+        statements.extend(
+            found
+                .strangers
+                .iter()
+                .map(|role| format!("REVOKE ALL ON DATABASE {quoted} FROM {} CASCADE", identifier(role))),
+        );
+        if found.database_exists && found.database_limit != -1 {
+            statements.push(format!("ALTER DATABASE {quoted} CONNECTION LIMIT -1"));
+        }
+        for text in statements {
             execute(&mut transaction, text).await.map_err(&failed)?;
         }
         transaction.commit().await.map_err(&failed)?;
         let mut inside = self.session(name).await?;
+        self.may_act(act)?;
         execute(&mut inside, format!("GRANT USAGE ON SCHEMA local_node TO {quoted}")).await.map_err(&failed)?;
         inside.close().await.map_err(&failed)?;
+        self.may_act(act)?;
         execute(&mut connection, format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}")).await.map_err(&failed)
     }
 }
@@ -226,6 +326,11 @@ fn taken(what: &str, name: &str, server: &str) -> Failure {
             "{what} {name} on server {server} exists and does not bear this node's mark; nothing was touched: rename or drop it, or choose another name for the node"
         ),
     )
+}
+
+/// The literal of a password's SCRAM verifier, which is all that PostgreSQL is sent of it.
+fn verifier(password: &str) -> String {
+    literal(&postgres_protocol::password::scram_sha_256(password.as_bytes()))
 }
 
 /// Tells one generated password from another, and nothing about either: they hold 256 random bits.

@@ -8,7 +8,7 @@ use super::{
     Mark,
     provision::execute,
     server::Server,
-    sql::{identifier, literal},
+    sql::{identifier, literal, statement},
 };
 use crate::failure::Failure;
 
@@ -97,12 +97,9 @@ impl Server {
 
     /// Ends the open sessions of a role: NOLOGIN alone ends none.
     pub(super) async fn end_sessions(&self, name: &str) -> Result<(), Failure> {
-        sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1")
-            .bind(name)
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(self.failed("end the node's sessions"))
+        let text =
+            format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = {}", literal(name));
+        sqlx::query(statement(text)).execute(&self.pool).await.map(drop).map_err(self.failed("end the node's sessions"))
     }
 
     async fn drop_named(&self, name: &str) -> Result<(), Failure> {

@@ -13,10 +13,15 @@ use sqlx::{
 };
 use tokio::sync::Semaphore;
 
+use super::schema::Schema;
 use crate::{failure::Failure, leadership::Fence};
 
 /// CREATE DATABASE is bound by the server's disk: more than two at a time gain nothing.
 const CREATES_AT_ONCE: usize = 2;
+/// Schemas that are upgraded at once.
+const UPGRADES_AT_ONCE: usize = 2;
+/// Sessions inside nodes' databases at once, beside the pool.
+const SESSIONS_AT_ONCE: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the operator signs in with.
@@ -52,11 +57,20 @@ pub struct Server {
     options: PgConnectOptions,
     pub(super) pool: PgPool,
     pub(super) creates: Semaphore,
+    pub(super) upgrades: Semaphore,
+    pub(super) sessions: Semaphore,
+    pub(super) schema: Schema,
     fence: Fence,
 }
 
 impl Server {
-    fn new(name: &str, spec: &DatabaseServerSpec, credentials: &AdminCredentials, fence: Fence) -> Self {
+    fn new(
+        name: &str,
+        spec: &DatabaseServerSpec,
+        credentials: &AdminCredentials,
+        schema: Schema,
+        fence: Fence,
+    ) -> Self {
         let mut options = PgConnectOptions::new_without_pgpass()
             .host(&spec.host)
             .port(u16::try_from(spec.port).unwrap_or(5432))
@@ -81,7 +95,22 @@ impl Server {
             .acquire_timeout(CONNECT_TIMEOUT)
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.clone());
-        Self { name: name.to_owned(), options, pool, creates: Semaphore::new(CREATES_AT_ONCE), fence }
+        Self {
+            name: name.to_owned(),
+            options,
+            pool,
+            creates: Semaphore::new(CREATES_AT_ONCE),
+            upgrades: Semaphore::new(UPGRADES_AT_ONCE),
+            sessions: Semaphore::new(SESSIONS_AT_ONCE),
+            schema,
+            fence,
+        }
+    }
+
+    /// The schema that nodes on this server are brought to.
+    #[must_use]
+    pub const fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// A session of the operator in `database`.
@@ -96,14 +125,19 @@ impl Server {
         }
     }
 
+    /// A session in the maintenance database, beside the pool: whether the server answers must not depend on how
+    /// busy the pool is.
+    pub(super) async fn maintenance_session(&self) -> Result<PgConnection, Failure> {
+        self.session(self.options.get_database().unwrap_or("postgres")).await
+    }
+
     /// Asks the server about itself.
     ///
     /// # Errors
     /// When it cannot be asked.
     pub async fn facts(&self) -> Result<ServerFacts, Failure> {
         let act = "read the server's settings";
-        // A session of its own: whether the server answers must not depend on how busy the pool is.
-        let mut session = self.session(self.options.get_database().unwrap_or("postgres")).await?;
+        let mut session = self.maintenance_session().await?;
         let row = sqlx::query(
             "SELECT current_setting('server_version') AS version,
                     current_setting('server_version_num')::int >= 160000 AS hardened,
@@ -170,14 +204,15 @@ struct Known {
 /// The servers in use, each kept as long as neither its spec nor its credentials change.
 pub struct Servers {
     known: Mutex<HashMap<String, Known>>,
+    schema: Schema,
     fence: Fence,
 }
 
 impl Servers {
     /// No servers yet; what changes them is done only while `fence` is open.
     #[must_use]
-    pub fn new(fence: Fence) -> Self {
-        Self { known: Mutex::default(), fence }
+    pub fn new(schema: Schema, fence: Fence) -> Self {
+        Self { known: Mutex::default(), schema, fence }
     }
 
     /// The server of this name, with the connections it has already.
@@ -189,7 +224,7 @@ impl Servers {
         {
             return Arc::clone(&known.server);
         }
-        let server = Arc::new(Server::new(name, spec, credentials, self.fence.clone()));
+        let server = Arc::new(Server::new(name, spec, credentials, self.schema.clone(), self.fence.clone()));
         let known = Known { spec: spec.clone(), credentials: credentials.clone(), server: Arc::clone(&server) };
         servers.insert(name.to_owned(), known);
         server

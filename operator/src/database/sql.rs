@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
 
         #[test]
         fn no_text_escapes_from_an_identifier(name in "\\PC*|[\"'\\\\;$\n\u{202e}a-z]{0,40}") {

@@ -1,7 +1,8 @@
 //! The template that nodes' databases are copied from: built once per version of the schema,
 //! under an advisory lock, and renamed into place when it is complete.
 
-use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 
 use super::{
@@ -10,33 +11,17 @@ use super::{
 };
 use crate::failure::Failure;
 
-static MIGRATOR: Migrator = sqlx::migrate!("../node-runtime/migrations");
-
 /// Key of the advisory lock in the maintenance database ("fateh" in ASCII).
 const LOCK: i64 = 0x66_61_74_65_68;
 /// The shared role that holds the rights on tables.
-const RUNTIME_ROLE: &str = "fateh_runtime";
-
-/// Version of the schema that this operator makes: the number of the newest migration.
-#[must_use]
-pub fn schema_version() -> i64 {
-    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
-}
-
-/// `fateh_t<version>_<first 8 hex digits of the digest of all migrations>`.
-fn template_name() -> String {
-    let mut digest = Sha256::new();
-    for migration in MIGRATOR.iter() {
-        digest.update(migration.version.to_be_bytes());
-        digest.update(&migration.checksum);
-    }
-    format!("fateh_t{:04}_{}", schema_version(), &hex::encode(digest.finalize())[..8])
-}
+pub(super) const RUNTIME_ROLE: &str = "fateh_runtime";
+/// Comment of a template, before its version.
+const TEMPLATE: &str = "fateh-platform.com/template=";
 
 impl Server {
     /// Makes sure that the template of this operator's schema exists, and returns its name.
     pub(super) async fn ensure_template(&self) -> Result<String, Failure> {
-        let name = template_name();
+        let name = self.schema.template_name();
         let failed = self.failed("look for the template");
         let exists = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND datistemplate)";
         if sqlx::query_scalar(exists).bind(&name).fetch_one(&self.pool).await.map_err(&failed)? {
@@ -53,6 +38,7 @@ impl Server {
             return Ok(name);
         }
         self.build_template(&mut admin, &name).await?;
+        self.drop_old_templates(&mut admin, &name).await;
         Ok(name)
     }
 
@@ -80,16 +66,22 @@ impl Server {
         for text in ["DROP SCHEMA IF EXISTS public", "CREATE SCHEMA local_node"] {
             sqlx::query(text).execute(&mut inside).await.map_err(&failed)?;
         }
-        self.migrate(&mut inside).await?;
+        self.migrate(&mut inside, self.schema.all()).await?;
         inside.close().await.map_err(&failed)?;
 
+        // One of this very version that was half dropped by a release after it, before that was rolled back.
+        let left = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND NOT datistemplate
+                    AND starts_with(shobj_description(oid, 'pg_database'), $2) AND pg_get_userbyid(datdba) = current_user)";
+        if sqlx::query_scalar(left).bind(name).bind(TEMPLATE).fetch_one(&mut *admin).await.map_err(&failed)? {
+            sqlx::query(statement(format!("DROP DATABASE {quoted_name}")))
+                .execute(&mut *admin)
+                .await
+                .map_err(&failed)?;
+        }
         let mut placed = admin.begin().await.map_err(&failed)?;
         for text in [
             format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC"),
-            format!(
-                "COMMENT ON DATABASE {quoted} IS {}",
-                literal(&format!("fateh-platform.com/template={}", schema_version()))
-            ),
+            format!("COMMENT ON DATABASE {quoted} IS {}", literal(&format!("{TEMPLATE}{}", self.schema.version()))),
             format!("ALTER DATABASE {quoted} RENAME TO {quoted_name}"),
             format!("ALTER DATABASE {quoted_name} IS_TEMPLATE true"),
             format!("ALTER DATABASE {quoted_name} CONNECTION LIMIT 0"),
@@ -99,25 +91,47 @@ impl Server {
         placed.commit().await.map_err(&failed)
     }
 
-    /// Brings the schema of the connected database up to this operator's version.
-    pub(super) async fn migrate(&self, connection: &mut PgConnection) -> Result<(), Failure> {
+    /// Drops the templates of other versions, which no new node is copied from. One that is in use stays until
+    /// the next template is built; so does one that an earlier attempt left as a database of no use.
+    async fn drop_old_templates(&self, admin: &mut PgConnection, current: &str) {
+        let old = "SELECT datname::text FROM pg_database
+                   WHERE datname LIKE 'fateh\\_t%' AND datname <> $1
+                     AND starts_with(shobj_description(oid, 'pg_database'), $2)
+                     AND pg_get_userbyid(datdba) = current_user";
+        let dropped = async {
+            let names: Vec<String> =
+                sqlx::query_scalar(old).bind(current).bind(TEMPLATE).fetch_all(&mut *admin).await?;
+            for name in names {
+                let quoted = identifier(&name);
+                for text in [format!("ALTER DATABASE {quoted} IS_TEMPLATE false"), format!("DROP DATABASE {quoted}")] {
+                    sqlx::query(statement(text)).execute(&mut *admin).await?;
+                }
+                tracing::info!(server = self.name, template = name, "dropped the template of another version");
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = dropped.await {
+            tracing::warn!(server = self.name, %error, "an old template could not be dropped");
+        }
+    }
+
+    /// Numbers of the migrations that the connected database has.
+    pub(super) async fn applied_migrations(&self, connection: &mut PgConnection) -> Result<HashSet<i64>, Failure> {
+        let applied = sqlx::query_scalar("SELECT version FROM local_node._sqlx_migrations WHERE success");
+        let applied: Vec<i64> =
+            applied.fetch_all(connection).await.map_err(self.failed("read the schema's version"))?;
+        Ok(applied.into_iter().collect())
+    }
+
+    /// Carries those of `migrations` out that the connected database does not have.
+    pub(super) async fn migrate(&self, connection: &mut PgConnection, migrations: &Migrator) -> Result<(), Failure> {
         let failed = |source| Failure::Migrate { server: self.name.clone(), source };
         let path = |path: &'static str| sqlx::query(path);
         // The table of applied migrations lies in the node's schema; migrations themselves qualify every name.
         path("SET search_path = local_node").execute(&mut *connection).await.map_err(self.failed("migrate"))?;
         // Not `run`: its bound on the connection is too general for a caller that must be Send.
-        MIGRATOR.run_direct(None, &mut *connection, false).await.map_err(failed)?;
+        migrations.run_direct(None, &mut *connection, false).await.map_err(failed)?;
         path("SET search_path = pg_catalog").execute(connection).await.map_err(self.failed("migrate"))?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_template_is_named_by_version_and_digest() {
-        let name = super::template_name();
-        assert!(name.starts_with(&format!("fateh_t{:04}_", super::schema_version())), "{name}");
-        assert_eq!(name.len(), "fateh_t0001_ab12cd34".len());
     }
 }

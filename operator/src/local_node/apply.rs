@@ -1,38 +1,34 @@
 //! Carries a valid node out, in one order. Needs a client and the node's database server.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
-use ed25519_dalek::{
-    SigningKey,
-    pkcs8::{EncodePrivateKey, spki::der::pem::LineEnding},
-};
-use fateh_crds::{ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, INVITE_ANNOTATION, LocalNode, NodeState};
-use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Namespace, Secret},
-};
+use fateh_crds::{ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, LocalNode, NodeState, RECREATE_ANNOTATION};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{Api, Resource, ResourceExt, api::PostParams, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    build::{
-        self, Children, DATABASE_SECRET, build_database_secret, build_invitation_secret, build_namespace,
-        build_signing_key_secret,
-    },
-    invitation::{self, Held, Plan, VALIDITY, random_text},
+    bootstrap,
+    build::{self, Children, DATABASE_SECRET, TLS_READER, build_namespace, build_tls_reader},
+    credentials::{Credentials, advance, ensure_credentials},
+    hosts::{self, Taken},
     observe::{self, Placement, Secrets},
-    report::{Admin, Pass},
+    report::{Pass, Workload},
+    requests,
     validate::ValidNode,
 };
 use crate::{
+    applied::ChildKind,
     conditions,
     context::Context,
-    database::{AdminInvitation, Mark, NodeDatabase, schema_version},
+    database::{Mark, NodeDatabase, Provisioned, Server},
     failure::{Failure, kubernetes},
-    kubernetes::{apply, apply_part, apply_shared, delete},
+    kubernetes::{apply, apply_part, delete, ensure, ensure_shared},
 };
+
+/// How soon a right that was given a moment ago is tried again.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Carries `node` out and notes in `pass` how far it came.
 ///
@@ -49,8 +45,17 @@ pub async fn carry_out(
     pass: &mut Pass,
 ) -> Result<(), Failure> {
     ensure_namespace(context, node).await?;
-    let secrets = ensure_secrets(context, node, placement).await?;
-    ensure_database(context, resource, node, placement, &secrets, pass).await?;
+    let secrets = observe::secrets(context, node).await?;
+    let credentials = ensure_credentials(context, resource, node, placement, &secrets, pass).await?;
+    let database = ensure_database(context, resource, node, placement, &secrets, &credentials, pass).await;
+    if database.is_err() && node.state != NodeState::Active {
+        // What is to stop stops, whatever has become of its database.
+        stop(context, node, placement, &credentials).await?;
+    }
+    let database = database?;
+    let reader_acts = ["apply the RoleBinding for certificates", "remove the RoleBinding for certificates"];
+    apply_or_remove(context, node, reader_acts, TLS_READER, build_tls_reader(node, &context.settings)).await?;
+    let (node, problem) = &routable(context, resource, node, pass).await?;
     let Children {
         config_map,
         service_account,
@@ -62,22 +67,50 @@ pub async fn carry_out(
         service,
         ingress,
         pod_disruption_budget,
-    } = build::build(node, &context.settings, &placement.resource.spec, &secrets.fingerprint());
-    let client = &context.client;
+    } = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
     // The pods' rights, reports and walls stand before the pods.
-    apply(client, "apply the ConfigMap", &config_map).await?;
-    apply(client, "apply the ServiceAccount", &service_account).await?;
-    apply(client, "apply the RoleBinding", &role_binding).await?;
-    apply(client, "apply the NodeReport", &node_report).await?;
-    apply_shared(client, "apply the NodeContent", &node_content).await?;
-    apply(client, "apply the NetworkPolicy", &network_policy).await?;
-    let deployment = apply(client, "apply the Deployment", &deployment).await?;
-    pass.workload = Some(super::report::Workload::of(&deployment));
-    apply(client, "apply the Service", &service).await?;
+    ensure(context, "apply the ConfigMap", &config_map).await?;
+    ensure(context, "apply the ServiceAccount", &service_account).await?;
+    ensure(context, "apply the RoleBinding", &role_binding).await?;
+    ensure(context, "apply the NodeReport", &node_report).await?;
+    ensure_shared(context, "apply the NodeContent", &node_content).await?;
+    ensure(context, "apply the NetworkPolicy", &network_policy).await?;
+    let deployment = apply(context, "apply the Deployment", &deployment).await?;
+    let workload = Workload::of(&deployment);
+    let settled_at = workload.settled_at();
+    pass.workload = Some(workload);
+    ensure(context, "apply the Service", &service).await?;
     pass.routed = ingress.is_some();
-    apply_or_remove(context, node, ["apply the Ingress", "remove the Ingress"], ingress).await?;
+    apply_or_remove(context, node, ["apply the Ingress", "remove the Ingress"], CHILD_NAME, ingress).await?;
     let budget_acts = ["apply the PodDisruptionBudget", "remove the PodDisruptionBudget"];
-    apply_or_remove(context, node, budget_acts, pod_disruption_budget).await
+    apply_or_remove(context, node, budget_acts, CHILD_NAME, pod_disruption_budget).await?;
+    // Last, because it rests on what the Deployment says of its pods.
+    let settled = settled_at.is_some_and(|time| time <= context.clock.now());
+    let contracts =
+        pass.database.as_ref().is_some_and(|it| it.schema_version < Some(placement.server.schema().version()));
+    if let Some(time) = settled_at.filter(|_| !settled && (contracts || credentials.await_pods())) {
+        pass.wake(time);
+    }
+    contract(node, &placement.server, settled, pass).await?;
+    advance(context, node, placement, credentials, &database, settled, pass).await?;
+    // A problem that leaves the rest of the node as it should be.
+    match problem {
+        Some(Failure::Stalled { reason, message }) => Err(Failure::stalled(reason, message.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the pods and the route of a node away that is not to serve.
+async fn stop(
+    context: &Context,
+    node: &ValidNode,
+    placement: &Placement,
+    credentials: &Credentials,
+) -> Result<(), Failure> {
+    let children = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
+    apply(context, "stop the pods", &children.deployment).await?;
+    let acts = ["apply the Ingress", "remove the Ingress"];
+    apply_or_remove(context, node, acts, CHILD_NAME, children.ingress).await
 }
 
 /// Creates the namespace, or recognises it by its mark. Never applied over: adopting is the danger.
@@ -87,7 +120,10 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
     let found = match api.get_opt(&name).await.map_err(kubernetes("read the namespace"))? {
         Some(found) => found,
         None => match api.create(&PostParams::default(), &build_namespace(node)).await {
-            Ok(created) => created,
+            Ok(created) => {
+                context.applied.made(node.slug.as_str(), ChildKind::namespace(), &created);
+                created
+            }
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 api.get(&name).await.map_err(kubernetes("read the namespace"))?
             }
@@ -117,131 +153,122 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
     apply_part(&api, "put the namespace's labels right", &name, &part).await
 }
 
-/// Password and signing key: kept when they exist, made when they do not.
-async fn ensure_secrets(context: &Context, node: &ValidNode, placement: &Placement) -> Result<Secrets, Failure> {
-    let mut secrets = observe::secrets(context, node).await?;
-    let password = secrets.password.get_or_insert_with(random_text);
-    let secret = build_database_secret(node, &placement.resource.spec, placement.ca.as_deref(), password);
-    apply(&context.client, "apply the Secret node-database", &secret).await?;
-    if secrets.signing_key.is_none() {
-        let pem = SigningKey::from_bytes(&rand::random())
-            .to_pkcs8_pem(LineEnding::LF)
-            .map_err(|error| Failure::Generate(error.to_string()))?;
-        apply(&context.client, "apply the Secret node-signing-key", &build_signing_key_secret(node, &pem)).await?;
-        secrets.signing_key = Some(pem.to_string());
-    }
-    Ok(secrets)
-}
-
 async fn ensure_database(
     context: &Context,
     resource: &LocalNode,
     node: &ValidNode,
     placement: &Placement,
     secrets: &Secrets,
+    credentials: &Credentials,
     pass: &mut Pass,
-) -> Result<(), Failure> {
+) -> Result<Provisioned, Failure> {
     let server = &placement.server;
     let mark = Mark { node: node.uid.clone(), cluster: context.cluster.clone() };
     if let Some(from) = resource.annotations().get(ADOPT_ANNOTATION) {
         server.adopt_database(&node.slug, &mark, from).await?;
     }
+    let before = resource.status.clone().unwrap_or_default();
+    let had_one = before.database.is_some_and(|database| database.schema_version.is_some());
+    let recreate = requests::open(resource, RECREATE_ANNOTATION, before.handled.recreate_database.as_ref());
     let database = server
         .ensure_database(&NodeDatabase {
             slug: &node.slug,
             mark: &mark,
-            password: secrets.password.as_deref().unwrap_or_default(),
+            password: &credentials.password,
+            next_password: credentials.next_password.as_deref(),
             connection_limit: node.connection_limit,
             may_sign_in: node.state != NodeState::Inactive,
+            may_be_missing: !had_one || recreate.is_some(),
         })
         .await?;
-    let settled = is_settled(resource, node) && !database.opened_now;
+    let mut schema_version = server.schema().version();
+    let settled = is_settled(resource, node, schema_version) && !database.opened_now;
+    let report = pass.report.as_ref();
+    let standing = bootstrap::standing(context, resource, secrets.invitation.as_ref(), report, context.clock.now());
+    if let Some(admin) = standing.filter(|_| settled) {
+        pass.admin = admin;
+    } else {
+        let mut session = server.node_session(&database.name).await?;
+        session.ensure_fee_rate(node.fee_basis_points, context.clock.now()).await?;
+        bootstrap::invite(context, resource, node, secrets.invitation.as_ref(), &mut session, pass).await?;
+        schema_version = session.schema_version();
+        session.close().await;
+    }
     // Recorded only when all of it is done: a pass that failed half-way must not look settled to the next.
-    let ready = DatabaseStatus {
+    pass.handled.recreate_database = recreate;
+    pass.database = Some(DatabaseStatus {
         server: server.name.clone(),
         name: database.name.clone(),
         role: database.name.clone(),
         secret: DATABASE_SECRET.to_owned(),
-        schema_version: Some(schema_version()),
+        schema_version: Some(schema_version),
+        connection_limit: Some(node.connection_limit),
         size_bytes: Some(database.size_bytes),
-    };
-    if settled && secrets.invitation.is_none() {
-        pass.admin = Admin::Active;
-        pass.database = Some(ready);
+    });
+    Ok(database)
+}
+
+/// Takes away what only pods of an older release needed, once none of them is left. A node that names its own
+/// image may run an older release for as long as it likes.
+async fn contract(node: &ValidNode, server: &Server, settled: bool, pass: &mut Pass) -> Result<(), Failure> {
+    let Some(database) = &mut pass.database else { return Ok(()) };
+    if !settled || node.image.is_some() || database.schema_version >= Some(server.schema().version()) {
         return Ok(());
     }
-    let now = context.clock.now();
     let mut session = server.node_session(&database.name).await?;
-    session.ensure_fee_rate(node.fee_basis_points, now).await?;
-    let stored = session.invitation().await?;
-    let held = secrets.invitation.as_ref().and_then(held);
-    // Compared and kept as a digest: the annotation may be longer than status has room for.
-    let asked = resource.annotations().get(INVITE_ANNOTATION).map(|nonce| hex::encode(&invitation::hash(nonce)[..8]));
-    let handled = resource.status.as_ref().and_then(|status| status.handled_invite.as_ref());
-    let plan = invitation::plan(
-        held.as_ref(),
-        stored.as_ref().map(|row| row.token_hash.as_slice()),
-        stored.as_ref().is_some_and(|row| row.accepted),
-        asked.is_some() && asked.as_ref() != handled,
-        now,
-    );
-    pass.admin = match (plan, held) {
-        (Plan::Remove, _) => {
-            if let Some(secret) = &secrets.invitation {
-                let api = Api::<Secret>::namespaced(context.client.clone(), &node.slug.namespace());
-                delete(&api, "delete the used invitation", secret).await?;
-            }
-            Admin::Active
-        }
-        (Plan::Expired, _) => Admin::Expired,
-        (Plan::Keep, Some(held)) => Admin::Invited { expires_at: held.expires_at },
-        (Plan::Store, Some(held)) => {
-            session.replace_invitation(&admin_invitation(node, &held)).await?;
-            Admin::Invited { expires_at: held.expires_at }
-        }
-        // The Secret first: a hash in the database without its token would invite no one.
-        (Plan::Renew | Plan::Keep | Plan::Store, _) => {
-            let token = random_text();
-            let expires_at = end_of_validity(now);
-            let url = build::url(node, &context.settings);
-            let secret = build_invitation_secret(node, &url, &token, expires_at);
-            apply(&context.client, "apply the Secret node-invitation", &secret).await?;
-            let held = Held { token_hash: invitation::hash(&token), expires_at };
-            session.replace_invitation(&admin_invitation(node, &held)).await?;
-            pass.handled_invite = asked;
-            Admin::Invited { expires_at }
-        }
-    };
+    session.contract().await?;
+    database.schema_version = Some(session.schema_version());
     session.close().await;
-    pass.database = Some(ready);
     Ok(())
 }
 
-/// Whether an earlier pass finished this generation inside the node's database, at this schema, with an active admin.
-fn is_settled(resource: &LocalNode, node: &ValidNode) -> bool {
+/// The node with those of its extra hosts that can be served; for the others, what a person must mend.
+async fn routable(
+    context: &Context,
+    resource: &LocalNode,
+    node: &ValidNode,
+    pass: &mut Pass,
+) -> Result<(ValidNode, Option<Failure>), Failure> {
+    let all = if node.extra_hosts.is_empty() { Vec::new() } else { context.nodes.state() };
+    for younger in hosts::yielding(resource, &all) {
+        // It may have served the host until now, and hears of this in no other way.
+        let _ = context.wake.send(younger);
+    }
+    let taken = hosts::taken(resource, &all);
+    let mut routable = node.clone();
+    routable.extra_hosts.retain(|host| taken.iter().all(|taken| taken.host != *host));
+    let mut problem = taken.first().map(|Taken { host, by }| {
+        Failure::stalled(
+            "HostTaken",
+            format!("spec.routing.extraHosts: {host} is the older node {by}'s; take it out of one of them"),
+        )
+    });
+    let found = match routable.tls_secret_in_use() {
+        Some(secret) => observe::tls_secret_exists(context, &routable, secret).await?,
+        None => Some(true),
+    };
+    if found.is_none() {
+        let now = context.clock.now();
+        pass.wake(now.saturating_add(SOON).unwrap_or(now));
+    }
+    if let (Some(secret), Some(false)) = (routable.tls_secret_in_use(), found) {
+        let namespace = routable.slug.namespace();
+        problem.get_or_insert(Failure::stalled(
+            "TlsSecretMissing",
+            format!("spec.routing.tlsSecretName: there is no Secret {secret} in namespace {namespace}; create it there, with the certificate of the extra hosts; until then they are not served"),
+        ));
+        routable.extra_hosts.clear();
+    }
+    Ok((routable, problem))
+}
+
+/// Whether an earlier pass finished this generation inside the node's database, at this schema.
+fn is_settled(resource: &LocalNode, node: &ValidNode, schema_version: i64) -> bool {
     let Some(status) = &resource.status else { return false };
     let at_generation = conditions::find(&status.conditions, "DatabaseReady")
         .is_some_and(|ready| ready.status == "True" && ready.observed_generation == Some(node.generation));
-    let active =
-        conditions::find(&status.conditions, "AdminBootstrapped").is_some_and(|admin| admin.reason == "Active");
     let version = status.database.as_ref().and_then(|database| database.schema_version);
-    at_generation && active && version == Some(schema_version())
-}
-
-fn held(secret: &Secret) -> Option<Held> {
-    let token = observe::text(secret, "token")?;
-    let expires_at = observe::text(secret, "expiresAt")?.parse().ok()?;
-    Some(Held { token_hash: invitation::hash(&token), expires_at })
-}
-
-fn admin_invitation<'a>(node: &'a ValidNode, held: &Held) -> AdminInvitation<'a> {
-    AdminInvitation { email: &node.admin_email, token_hash: held.token_hash, expires_at: held.expires_at }
-}
-
-fn end_of_validity(now: Timestamp) -> Timestamp {
-    // Whole seconds, so that Secret, database and status show the same time.
-    let end = now.saturating_add(VALIDITY).unwrap_or(now);
-    Timestamp::from_second(end.as_second()).unwrap_or(end)
+    at_generation && version == Some(schema_version)
 }
 
 /// Applies a child that a node has only in some states, or removes what an earlier state left.
@@ -249,24 +276,25 @@ async fn apply_or_remove<K>(
     context: &Context,
     node: &ValidNode,
     [applying, removing]: [&'static str; 2],
+    name: &str,
     wanted: Option<K>,
 ) -> Result<(), Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {
     if let Some(child) = wanted {
-        return apply(&context.client, applying, &child).await.map(drop);
+        return ensure(context, applying, &child).await;
     }
     // Looked for first: a delete of nothing would be a write for nothing.
     let api = Api::<K>::namespaced(context.client.clone(), &node.slug.namespace());
-    match api.get_opt(CHILD_NAME).await.map_err(kubernetes(removing))? {
+    match api.get_opt(name).await.map_err(kubernetes(removing))? {
         Some(child) => delete(&api, removing, &child).await,
         None => Ok(()),
     }
 }
 
 /// What a Deployment says of its pods.
-impl super::report::Workload {
+impl Workload {
     fn of(deployment: &Deployment) -> Self {
         let status = deployment.status.clone().unwrap_or_default();
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
@@ -276,6 +304,11 @@ impl super::report::Workload {
             ready: status.ready_replicas.unwrap_or(0),
             updated: status.updated_replicas.unwrap_or(0),
             available: status.available_replicas.unwrap_or(0),
+            total: status.replicas.unwrap_or(0),
+            rolled_out_at: progressing
+                .filter(|condition| condition.reason.as_deref() == Some("NewReplicaSetAvailable"))
+                .and_then(|condition| condition.last_update_time.as_ref())
+                .map(|time| time.0),
             current: status.observed_generation >= deployment.metadata.generation,
             trouble: progressing
                 .filter(|condition| condition.status == "False")

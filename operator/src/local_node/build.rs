@@ -11,6 +11,7 @@ mod role_binding;
 mod secrets;
 mod service;
 mod service_account;
+mod tls_reader;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub use secrets::{
     DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET, build_database_secret, build_invitation_secret,
     build_signing_key_secret,
 };
+pub use tls_reader::{TLS_READER, build_tls_reader};
 
 use super::validate::ValidNode;
 use crate::settings::Settings;
@@ -190,8 +192,23 @@ pub(crate) mod tests {
                 insta::assert_yaml_snapshot!("service", service);
                 insta::assert_yaml_snapshot!("ingress", ingress);
                 insta::assert_yaml_snapshot!("pod_disruption_budget", pod_disruption_budget);
+                insta::assert_yaml_snapshot!("tls_reader", build_tls_reader(&node, &settings()));
             });
         }
+    }
+
+    #[test]
+    fn a_node_of_a_platform_with_a_hub_is_told_where_and_brings_its_own_token() {
+        let mut settings = settings();
+        settings.runtime.hub_url = Some("http://fateh-hub.fateh-system:8080".to_owned());
+        let children = build(&valid(json!({})), &settings, &server(), "c0ffee");
+        let config: serde_json::Value = serde_json::from_str(&children.config_map.data.unwrap()["node.json"]).unwrap();
+        assert_eq!(
+            (&config["hubUrl"], &config["hubIssuer"]),
+            (&json!("http://fateh-hub.fateh-system:8080"), &json!("https://hub.fateh-platform.com"))
+        );
+        let pod = children.deployment.spec.unwrap().template.spec.unwrap();
+        insta::assert_yaml_snapshot!("hub_token", (&pod.volumes, &pod.containers[0].volume_mounts));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     collections::hash_map::DefaultHasher,
-    fmt::Debug,
     hash::{Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
@@ -10,9 +9,9 @@ use std::{
 
 use fateh_crds::{
     CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeContent,
-    NodeReport, Phase,
+    NodeReport, Phase, SERVER_FINALIZER,
 };
-use futures::{Stream, StreamExt, future};
+use futures::{Stream, StreamExt, future, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -23,27 +22,25 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-    core::PartialObjectMeta,
+    api::ApiResource,
     runtime::{
         Controller, Predicate, WatchStreamExt,
         controller::{Action, Config},
         events::{Event, EventType},
         predicates,
-        reflector::ObjectRef,
+        reflector::{ObjectRef, Store},
         watcher,
     },
 };
-use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     apply, build,
-    build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET},
+    build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET, TLS_READER},
     delete::{self, Step},
     observe,
-    place::place,
     report::{self, Admin, Pass},
     reporting,
     validate::{ValidNode, validate},
@@ -52,7 +49,8 @@ use crate::{
     conditions,
     context::Context,
     failure::{Disposition, Failure, kubernetes},
-    kubernetes::{apply_part, apply_status},
+    kubernetes::{apply_part, apply_status, remove_finalizer},
+    watch::{self, Child, Heed},
 };
 
 const KIND: &str = "LocalNode";
@@ -61,93 +59,92 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How soon an object that a person must mend is looked at again without a watched change.
 const STALLED_RECHECK: Duration = Duration::from_secs(10);
 
+/// The watches behind the caches that reconciles read from.
+pub struct Watches<N, R> {
+    /// Events of LocalNodes, which fill the cache.
+    pub nodes: N,
+    /// The cache of LocalNodes.
+    pub store: Store<LocalNode>,
+    /// Changes of NodeReports.
+    pub reports: R,
+    /// Names of nodes that are to be looked at, from the context's `wake`.
+    pub woken: UnboundedReceiver<String>,
+}
+
 /// Runs the controller until `stop`, when it finishes what it has begun.
-///
-/// `reports` is the watch behind the context's cache of NodeReports.
-pub async fn run(
-    context: Arc<Context>,
-    reports: impl Stream<Item = Result<NodeReport, watcher::Error>> + Send + 'static,
-    stop: CancellationToken,
-) {
-    let client = context.client.clone();
-    let nodes = Api::<LocalNode>::all(client.clone());
-    let (reader, writer) = kube::runtime::reflector::store();
-    let changed_nodes = watcher(nodes, watcher::Config::default())
-        .default_backoff()
-        .modify(|node| node.managed_fields_mut().clear())
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
-            kube::runtime::PredicateConfig::default(),
-        );
+pub async fn run<N, R>(context: Arc<Context>, watches: Watches<N, R>, stop: CancellationToken)
+where
+    N: Stream<Item = Result<LocalNode, watcher::Error>> + Send + 'static,
+    R: Stream<Item = Result<NodeReport, watcher::Error>> + Send + 'static,
+{
+    let Watches { nodes, store, reports, woken } = watches;
+    let changed_nodes = nodes.predicate_filter(
+        predicates::generation.combine(held).combine(predicates::annotations),
+        kube::runtime::PredicateConfig::default(),
+    );
     let changed_reports = reports.predicate_filter(figures, kube::runtime::PredicateConfig::default());
-    let all_nodes = reader.clone();
-    let changed_servers = watcher(Api::<DatabaseServer>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .applied_objects()
-        .predicate_filter(server_state, kube::runtime::PredicateConfig::default());
+    let resync = context.settings.resync_interval;
+    let servers = watch::events(Api::<DatabaseServer>::all(context.client.clone()), watcher::Config::default(), resync);
+    let changed_servers =
+        servers.applied_objects().predicate_filter(server_state, kube::runtime::PredicateConfig::default());
+    let all_nodes = store.clone();
     let on_server = move |_: DatabaseServer| {
         all_nodes.state().iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>()
     };
-    let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let api = &client;
-    let controller = Controller::for_stream(changed_nodes, reader)
+    let woken =
+        stream::unfold(woken, |mut woken| async move { woken.recv().await.map(|name| (ObjectRef::new(&name), woken)) });
+    Controller::for_stream(changed_nodes, store.clone())
         .with_config(Config::default().concurrency(context.settings.concurrency))
         .watches_stream(changed_reports, by_label)
         .watches_stream(changed_servers, on_server)
-        .watches_stream(children::<Namespace>(api, watcher::Config::default().labels(NODE_LABEL)), by_label)
-        .watches_stream(children::<Deployment>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<Service>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<Ingress>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<ConfigMap>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<ServiceAccount>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<RoleBinding>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<NetworkPolicy>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<PodDisruptionBudget>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(children::<Secret>(api, named(DATABASE_SECRET)), by_label)
-        .watches_stream(children::<Secret>(api, named(SIGNING_KEY_SECRET)), by_label)
-        .watches_stream(children::<Secret>(api, named(INVITATION_SECRET)), by_label)
-        .watches_stream(deletions::<NodeReport>(api, named(CHILD_NAME)), by_label)
-        .watches_stream(deletions::<NodeContent>(api, named(CHILD_NAME)), by_label)
+        .reconcile_on(changed_children(&context, &store))
+        .reconcile_on(woken)
         .reconcile_on(reporting::changes(Arc::clone(&context)))
-        .graceful_shutdown_on(stop.cancelled_owned());
-    controller.run(reconcile, error_policy, context).for_each(|_| future::ready(())).await;
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, error_policy, context)
+        .for_each(|_| future::ready(()))
+        .await;
 }
 
-/// Changes to one kind of child, as metadata only.
-fn children<K>(
-    client: &kube::Client,
-    config: watcher::Config,
-) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config).default_backoff().touched_objects()
+/// The nodes whose children changed or went, all kinds together.
+fn changed_children(
+    context: &Arc<Context>,
+    nodes: &Store<LocalNode>,
+) -> impl Stream<Item = ObjectRef<LocalNode>> + Send + 'static {
+    let children = |resource: ApiResource, name: Option<&'static str>, heed: Heed| {
+        watch::children(context, resource, Child { name, heed }, nodes.clone()).boxed()
+    };
+    let node = Some(CHILD_NAME);
+    stream::select_all([
+        children(ApiResource::erase::<Namespace>(&()), None, Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<Deployment>(&()), node, Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<Service>(&()), node, Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<Ingress>(&()), node, Heed::Changes),
+        children(ApiResource::erase::<ConfigMap>(&()), node, Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<ServiceAccount>(&()), node, Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<RoleBinding>(&()), node, Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<RoleBinding>(&()), Some(TLS_READER), Heed::Changes),
+        children(ApiResource::erase::<NetworkPolicy>(&()), node, Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<PodDisruptionBudget>(&()), node, Heed::Changes),
+        children(ApiResource::erase::<Secret>(&()), Some(DATABASE_SECRET), Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<Secret>(&()), Some(SIGNING_KEY_SECRET), Heed::ChangesAndAbsence),
+        children(ApiResource::erase::<Secret>(&()), Some(INVITATION_SECRET), Heed::Changes),
+        children(ApiResource::erase::<NodeReport>(&()), node, Heed::Absence),
+        children(ApiResource::erase::<NodeContent>(&()), node, Heed::Absence),
+    ])
 }
 
-/// Deletions of one kind of child, where other changes are the nodes' own and start no reconcile.
-fn deletions<K>(
-    client: &kube::Client,
-    config: watcher::Config,
-) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let events = watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config).default_backoff();
-    events.filter_map(|event| {
-        future::ready(match event {
-            Ok(watcher::Event::Delete(object)) => Some(Ok(object)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        })
-    })
+/// The node that a report belongs to.
+fn by_label(report: NodeReport) -> Option<ObjectRef<LocalNode>> {
+    report.labels().get(NODE_LABEL).map(|slug| ObjectRef::new(slug))
 }
 
-/// The node that an object belongs to, by its label: owner references of a cluster-scoped owner
-/// would be looked for in the child's namespace.
-fn by_label<K: ResourceExt>(object: K) -> Option<ObjectRef<LocalNode>> {
-    object.labels().get(NODE_LABEL).map(|slug| ObjectRef::new(slug))
+/// Whether a node is without the finalizer that it was given. One that no pass has reported on yet is to have one.
+#[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
+fn held(node: &LocalNode) -> Option<u64> {
+    let reported = node.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
+    let held = node.finalizers().iter().any(|finalizer| finalizer == NODE_FINALIZER);
+    Some(u64::from(held || !reported))
 }
 
 /// What of a report makes a difference: all but its time.
@@ -171,13 +168,35 @@ fn server_state(server: &DatabaseServer) -> Option<u64> {
 
 async fn reconcile(node: Arc<LocalNode>, context: Arc<Context>) -> Result<Action, Failure> {
     let started = Instant::now();
-    let result = pass(&context, &node).await;
+    let name = node.name_any();
+    let result = match current(&context, node).await {
+        Ok(Some(node)) => pass(&context, &node).await,
+        Ok(None) => Ok(Action::await_change()),
+        Err(failure) => Err(failure),
+    };
     let failure = result.as_ref().err().map(Failure::reason);
     context.metrics.reconciled(KIND, started.elapsed().as_secs_f64(), failure);
     if result.is_ok() {
-        context.backoff.succeeded(&node.name_any());
+        context.backoff.succeeded(&name);
     }
     result
+}
+
+/// The node as the cache has it, or, when the cache has fallen behind what a pass has seen already, as the API
+/// server has it; none if it is gone.
+async fn current(context: &Context, node: Arc<LocalNode>) -> Result<Option<Arc<LocalNode>>, Failure> {
+    if context.newest.admits(node.as_ref()) {
+        return Ok(Some(node));
+    }
+    let name = node.name_any();
+    let read = Api::<LocalNode>::all(context.client.clone()).get_opt(&name).await;
+    let read = read.map_err(kubernetes("read the LocalNode anew"))?;
+    if let Some(node) = read.as_ref().filter(|node| !context.newest.admits(*node)) {
+        // Not the cache is behind, but the API server goes on from an earlier time: what was left is not known any more.
+        context.newest.believe(node);
+        context.applied.forget(&name);
+    }
+    Ok(read.map(Arc::new))
 }
 
 fn error_policy(node: Arc<LocalNode>, failure: &Failure, context: Arc<Context>) -> Action {
@@ -228,12 +247,16 @@ fn next(pass: &Pass, now: Timestamp) -> Action {
     if pass.deletion.is_some() {
         return Action::requeue(Duration::from_secs(5));
     }
-    match pass.admin {
-        Admin::Invited { expires_at } => {
-            let left = Duration::try_from(expires_at.duration_since(now)).unwrap_or(Duration::ZERO);
+    let expiry = match pass.admin {
+        Admin::Invited { expires_at } => Some(expires_at),
+        _ => None,
+    };
+    match expiry.into_iter().chain(pass.wake_at).min() {
+        Some(time) => {
+            let left = Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO);
             Action::requeue(left + Duration::from_secs(1))
         }
-        _ => Action::await_change(),
+        None => Action::await_change(),
     }
 }
 
@@ -244,7 +267,9 @@ async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> R
     pass.namespace = Some(node.slug.namespace());
     pass.image = Some(build::image(&node, &context.settings).to_owned());
     hold(context, resource, &node).await?;
-    let server = place(resource, &context.database_servers.state())?;
+    let servers = context.database_servers.state();
+    let server = context.placements.choose(resource, &servers, || context.nodes.state())?;
+    hold_server(context, &server).await?;
     let placement = observe::connect(context, server).await?;
     pass.placed = Some(record_placement(context, resource, &node, &placement.server.name).await?);
     apply::carry_out(context, resource, &node, &placement, pass).await
@@ -261,26 +286,13 @@ async fn take_down(context: &Context, node: &LocalNode, pass: &mut Pass) -> Resu
             Ok(false)
         }
         Step::Done(note) => {
-            release(context, node).await?;
+            let api = Api::<LocalNode>::all(context.client.clone());
+            remove_finalizer(&api, "let the LocalNode go", node, NODE_FINALIZER).await?;
             publish(context, node, EventType::Normal, "Deleted", &note).await;
             context.backoff.succeeded(&node.name_any());
+            context.applied.forget(&node.name_any());
             Ok(true)
         }
-    }
-}
-
-/// Takes our finalizer off. Not by server-side apply, which would leave it if anyone else had applied it too.
-async fn release(context: &Context, node: &LocalNode) -> Result<(), Failure> {
-    let act = "remove the finalizer";
-    let api = Api::<LocalNode>::all(context.client.clone());
-    // Read anew, so that no one's finalizer is lost and the status written a moment ago is no conflict.
-    let Some(current) = api.get_opt(&node.name_any()).await.map_err(kubernetes(act))? else { return Ok(()) };
-    let kept: Vec<_> = current.finalizers().iter().filter(|finalizer| *finalizer != NODE_FINALIZER).collect();
-    let part =
-        json!({"metadata": {"uid": node.uid(), "resourceVersion": current.resource_version(), "finalizers": kept}});
-    match api.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(&part)).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => other.map(drop).map_err(kubernetes(act)),
     }
 }
 
@@ -290,7 +302,9 @@ async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode) -> Resu
     labels.extend(node.country.clone().map(|country| (format!("{}/country", fateh_crds::GROUP), country)));
     let labels: std::collections::BTreeMap<_, _> = labels.into_iter().collect();
     let held = resource.finalizers().iter().any(|name| name == NODE_FINALIZER);
-    let labelled = labels.iter().all(|(key, value)| resource.labels().get(key) == Some(value));
+    // A label for a field that was emptied is to go.
+    let ours = |key: &str| ["region", "country"].iter().any(|field| key == format!("{}/{field}", fateh_crds::GROUP));
+    let labelled = resource.labels().iter().filter(|(key, _)| ours(key)).eq(labels.iter());
     if held && labelled {
         return Ok(());
     }
@@ -299,6 +313,20 @@ async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode) -> Resu
         "metadata": {"uid": node.uid, "labels": labels, "finalizers": [NODE_FINALIZER]},
     });
     apply_part(&Api::<LocalNode>::all(context.client.clone()), "hold the LocalNode", node.slug.as_str(), &part).await
+}
+
+/// Puts our finalizer on the server before anything is made on it, so that it is not let go under its nodes.
+async fn hold_server(context: &Context, server: &DatabaseServer) -> Result<(), Failure> {
+    let held = server.finalizers().iter().any(|finalizer| finalizer == SERVER_FINALIZER);
+    if held || server.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let part = json!({
+        "apiVersion": DatabaseServer::api_version(&()), "kind": DatabaseServer::kind(&()),
+        "metadata": {"uid": server.uid(), "finalizers": [SERVER_FINALIZER]},
+    });
+    let api = Api::<DatabaseServer>::all(context.client.clone());
+    apply_part(&api, "hold the DatabaseServer", &server.name_any(), &part).await
 }
 
 /// Records the server in status before anything is made on it, so that a deletion knows where to look, and
@@ -327,6 +355,9 @@ async fn record_placement(
 
 async fn write_status(context: &Context, node: &LocalNode, pass: &Pass) -> Result<(), Failure> {
     let previous = node.status.clone().unwrap_or_default();
+    for reason in &pass.rotated {
+        publish(context, node, EventType::Normal, reason, "as asked by annotation; no pod was left without it").await;
+    }
     let status = report::status(&previous, pass, context.clock.now());
     if status == previous {
         return Ok(());
@@ -389,7 +420,7 @@ async fn publish(context: &Context, node: &LocalNode, kind: EventType, reason: &
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &node.object_ref(&())).await {
+    if let Err(error) = context.publish(&event, &node.object_ref(&())).await {
         tracing::warn!(node = node.name_any(), %error, "an event could not be published");
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use fateh_crds::{DatabaseServer, NODE_LABEL, Slug, UID_ANNOTATION};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt};
-use sha2::{Digest, Sha256};
 
 use super::{
     build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET},
+    credentials::{PreviousKey, SecretVersion},
     validate::ValidNode,
 };
 use crate::{
@@ -30,25 +30,20 @@ pub struct Placement {
 /// The node's Secrets, as far as they exist.
 #[derive(Default)]
 pub struct Secrets {
+    /// The Secrets with the passwords and with the signing keys, as they were read.
+    pub versions: [SecretVersion; 2],
     /// Password of the login role.
     pub password: Option<String>,
+    /// Password that it is about to be given.
+    pub next_password: Option<String>,
     /// Signing key, PEM.
     pub signing_key: Option<String>,
+    /// Key that is published and will sign, PEM.
+    pub next_key: Option<String>,
+    /// Key that signed before.
+    pub previous_key: Option<PreviousKey>,
     /// The invitation, as an object.
     pub invitation: Option<Secret>,
-}
-
-impl Secrets {
-    /// Tells one set of credentials from another, and nothing about either: they hold 256 random bits each.
-    #[must_use]
-    pub fn fingerprint(&self) -> String {
-        let mut digest = Sha256::new();
-        for secret in [&self.password, &self.signing_key].into_iter().flatten() {
-            digest.update(secret);
-            digest.update([0]);
-        }
-        hex::encode(&digest.finalize()[..8])
-    }
 }
 
 /// Reads the credentials of a server and gets the connections to it.
@@ -111,11 +106,33 @@ pub async fn secrets(context: &Context, node: &ValidNode) -> Result<Secrets, Fai
         api.get_opt(INVITATION_SECRET)
     );
     let (database, signing_key, invitation) = reads.map_err(kubernetes("read the node's Secrets"))?;
+    let versions = [&database, &signing_key].map(|it| it.as_ref().map(SecretVersion::of).unwrap_or_default());
+    let database = |key| database.as_ref().and_then(|secret| text(secret, key));
+    let keys = |key| signing_key.as_ref().and_then(|secret| text(secret, key));
     Ok(Secrets {
-        password: database.and_then(|secret| text(&secret, "password")),
-        signing_key: signing_key.and_then(|secret| text(&secret, "key.pem")),
+        versions,
+        password: database("password"),
+        next_password: database("nextPassword"),
+        signing_key: keys("key.pem"),
+        next_key: keys("next.pem"),
+        previous_key: keys("previous.pub.pem")
+            .map(|public| PreviousKey { public, until: keys("previousUntil").and_then(|until| until.parse().ok()) }),
         invitation,
     })
+}
+
+/// Whether the Secret that is to hold the certificate of the extra hosts exists; none while the right to look is on
+/// its way. Its contents are not read.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn tls_secret_exists(context: &Context, node: &ValidNode, name: &str) -> Result<Option<bool>, Failure> {
+    let api = Api::<Secret>::namespaced(context.client.clone(), &node.slug.namespace());
+    match api.get_metadata_opt(name).await {
+        Ok(found) => Ok(Some(found.is_some())),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => Err(kubernetes("look for the certificate's Secret")(error)),
+    }
 }
 
 /// A key of a Secret, as text.

@@ -1,8 +1,11 @@
 //! Computes a LocalNode's status from what one pass found and did. Pure: needs no client.
 
+use std::time::Duration;
+
 use fateh_common::money::format_minor_units;
 use fateh_crds::{
-    ContentStatus, DatabaseStatus, LocalNodeStatus, NodeReportStatus, NodeState, Phase, RuntimeStatus, StatisticsStatus,
+    ContentStatus, DatabaseStatus, HandledRequests, LocalNodeStatus, NodeReportStatus, NodeState, Phase, RuntimeStatus,
+    StatisticsStatus,
 };
 use jiff::Timestamp;
 
@@ -41,8 +44,12 @@ pub struct Pass {
     pub report: Option<NodeReportStatus>,
     /// Whether it is recent.
     pub reporting: Reporting,
-    /// The value of the `invite` annotation that was carried out now.
-    pub handled_invite: Option<String>,
+    /// What was asked for by annotation and was taken up now.
+    pub handled: HandledRequests,
+    /// Rotations that were finished now, in one word each.
+    pub rotated: Vec<&'static str>,
+    /// When to look again, if nothing happens before.
+    pub wake_at: Option<Timestamp>,
     /// Why the pass ended early.
     pub failure: Option<Failure>,
     /// How far a deletion has come: what is awaited, in one word and a sentence.
@@ -76,6 +83,10 @@ pub struct Workload {
     pub updated: i32,
     /// Pods that serve.
     pub available: i32,
+    /// All pods, those of older templates among them.
+    pub total: i32,
+    /// When the newest template was rolled out, where Kubernetes says so.
+    pub rolled_out_at: Option<Timestamp>,
     /// Whether Kubernetes has seen the newest spec.
     pub current: bool,
     /// Why it makes no progress.
@@ -85,7 +96,7 @@ pub struct Workload {
 impl Pass {
     /// A pass that has not begun to act.
     #[must_use]
-    pub const fn begin(generation: Option<i64>, report: Option<NodeReportStatus>, reporting: Reporting) -> Self {
+    pub fn begin(generation: Option<i64>, report: Option<NodeReportStatus>, reporting: Reporting) -> Self {
         Self {
             generation,
             state: NodeState::Active,
@@ -100,14 +111,32 @@ impl Pass {
             routed: false,
             report,
             reporting,
-            handled_invite: None,
+            handled: HandledRequests::default(),
+            rotated: Vec::new(),
+            wake_at: None,
             failure: None,
             deletion: None,
         }
     }
+
+    /// Looks again at `time`, or before.
+    pub fn wake(&mut self, time: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(time, |already| already.min(time)));
+    }
 }
 
+/// A pod that is asked to go may serve for so long: its grace.
+const LAST_SECONDS: Duration = Duration::from_secs(30);
+
 impl Workload {
+    /// From when on no pod of an older template is left; none while a rollout is under way.
+    #[must_use]
+    pub fn settled_at(&self) -> Option<Timestamp> {
+        let only_new = self.is_rolled_out() && self.total == self.updated && self.ready >= self.wanted;
+        let rolled_out = self.rolled_out_at.unwrap_or(Timestamp::UNIX_EPOCH);
+        only_new.then(|| rolled_out.saturating_add(LAST_SECONDS).unwrap_or(rolled_out))
+    }
+
     const fn is_rolled_out(&self) -> bool {
         self.current && self.updated >= self.wanted && self.available >= self.wanted
     }
@@ -153,7 +182,18 @@ pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalN
         runtime: runtime(pass.image.clone(), pass.workload.as_ref(), pass.report.as_ref(), previous.runtime.as_ref()),
         content: Some(content(pass.report.as_ref())),
         statistics: statistics(pass.report.clone(), previous.statistics.clone()),
-        handled_invite: pass.handled_invite.clone().or_else(|| previous.handled_invite.clone()),
+        handled: handled(&pass.handled, &previous.handled),
+    }
+}
+
+/// What was taken up now, and before.
+fn handled(now: &HandledRequests, before: &HandledRequests) -> HandledRequests {
+    let latest = |now: &Option<String>, before: &Option<String>| now.clone().or_else(|| before.clone());
+    HandledRequests {
+        invite: latest(&now.invite, &before.invite),
+        rotate_password: latest(&now.rotate_password, &before.rotate_password),
+        rotate_signing_key: latest(&now.rotate_signing_key, &before.rotate_signing_key),
+        recreate_database: latest(&now.recreate_database, &before.recreate_database),
     }
 }
 

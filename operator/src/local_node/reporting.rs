@@ -1,8 +1,12 @@
 //! Whether a node reports: compared in the cache, so that a heartbeat starts no reconcile.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use fateh_crds::{LocalNode, NODE_LABEL, NodeReport};
+use fateh_crds::{LocalNode, NODE_LABEL, NodeReport, NodeState};
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use kube::{
@@ -10,7 +14,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use crate::context::Context;
+use crate::{conditions, context::Context};
 
 /// Intervals without a report after which a node counts as silent.
 const MISSED: u32 = 3;
@@ -55,27 +59,50 @@ pub fn report_of(reports: &Store<NodeReport>, namespace: &str) -> Option<std::sy
 pub fn judged(context: &Context, report: Option<&NodeReport>) -> Reporting {
     let reported_at = report.and_then(|report| report.status.as_ref()).map(|status| status.reported_at.0);
     let interval = context.settings.runtime.report_interval;
-    judge(reported_at, context.clock.now(), context.reports_since.elapsed(), interval)
+    let watched = context.reports_since.get().map_or(Duration::ZERO, Instant::elapsed);
+    judge(reported_at, context.clock.now(), watched, interval)
 }
 
-/// The nodes that fell silent or spoke again, as it happens.
-pub fn changes(context: std::sync::Arc<Context>) -> impl Stream<Item = ObjectRef<LocalNode>> {
-    let tick = tokio::time::interval(context.settings.runtime.report_interval.min(Duration::from_secs(5)));
-    let state = (context, tick, HashMap::<String, Reporting>::new());
-    let batches = stream::unfold(state, |(context, mut tick, mut known)| async move {
+/// Whether a node is to be looked at, since `now` is not what its condition says.
+///
+/// Told by what is, not by what changed: whoever took over from another leader has seen no change.
+fn differs(condition: Option<&str>, now: Reporting) -> bool {
+    match now {
+        Reporting::Current => condition != Some("True"),
+        Reporting::Silent => condition != Some("False"),
+        Reporting::Unknown | Reporting::TooEarly => false,
+    }
+}
+
+/// The nodes that fell silent or spoke again, looked for at short intervals.
+pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<LocalNode>> {
+    let interval = context.settings.runtime.report_interval;
+    let tick = tokio::time::interval(interval.min(Duration::from_secs(5)));
+    let state = (context, tick, HashMap::<String, (Reporting, Instant)>::new());
+    let batches = stream::unfold(state, move |(context, mut tick, mut begun)| async move {
         tick.tick().await;
         let mut changed = Vec::new();
-        let mut present = HashMap::with_capacity(known.len());
+        let mut still = HashMap::new();
         for report in context.reports.state() {
             let Some(slug) = report.labels().get(NODE_LABEL) else { continue };
+            let node = ObjectRef::new(slug);
+            let Some(told) = context.nodes.get(&node).filter(|node| node.spec.state == NodeState::Active) else {
+                continue;
+            };
+            let conditions = told.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let condition = conditions::find(conditions, "Reporting").map(|condition| condition.status.as_str());
             let now = judged(&context, Some(&report));
-            if known.get(slug).is_some_and(|before| *before != now) {
-                changed.push(ObjectRef::new(slug));
+            if !differs(condition, now) {
+                continue;
             }
-            present.insert(slug.clone(), now);
+            // Once, and again only after a while: a pass that cannot write has its own back-off.
+            let before = begun.remove(slug).filter(|(what, when)| *what == now && when.elapsed() < interval);
+            if before.is_none() {
+                changed.push(node);
+            }
+            still.insert(slug.clone(), before.unwrap_or_else(|| (now, Instant::now())));
         }
-        known = present;
-        Some((changed, (context, tick, known)))
+        Some((changed, (context, tick, still)))
     });
     futures::StreamExt::flat_map(batches, stream::iter)
 }
@@ -101,6 +128,23 @@ mod tests {
             (ago(-30), hour, Reporting::Current),
         ] {
             assert_eq!(judge(reported, now, watched, minute), expected, "{reported:?} after {watched:?}");
+        }
+    }
+
+    #[test]
+    fn a_condition_that_says_otherwise_is_put_right_whoever_wrote_it() {
+        for (condition, now, expected) in [
+            (Some("True"), Reporting::Current, false),
+            (Some("False"), Reporting::Current, true),
+            (Some("Unknown"), Reporting::Current, true),
+            (None, Reporting::Current, true),
+            (Some("True"), Reporting::Silent, true),
+            (Some("Unknown"), Reporting::Silent, true),
+            (Some("False"), Reporting::Silent, false),
+            (Some("True"), Reporting::TooEarly, false),
+            (Some("False"), Reporting::Unknown, false),
+        ] {
+            assert_eq!(differs(condition, now), expected, "{condition:?} while {now:?}");
         }
     }
 }

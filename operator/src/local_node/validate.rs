@@ -60,6 +60,15 @@ pub struct ValidNode {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
+impl ValidNode {
+    /// The Secret whose certificate is served now: none without extra hosts, or while there is no route.
+    #[must_use]
+    pub fn tls_secret_in_use(&self) -> Option<&str> {
+        let served = self.state == NodeState::Active && !self.extra_hosts.is_empty();
+        self.tls_secret.as_deref().filter(|_| served)
+    }
+}
+
 /// Parses `node`, whose extra hosts must lie outside `base_domain`.
 ///
 /// # Errors
@@ -75,7 +84,13 @@ pub fn validate(node: &LocalNode, base_domain: &str) -> Result<ValidNode, Failur
             format!("spec.settings has {settings_bytes} bytes; at most {MAX_SETTINGS_BYTES} are accepted"),
         ));
     }
-    for host in &spec.routing.extra_hosts {
+    for (index, host) in spec.routing.extra_hosts.iter().enumerate() {
+        if spec.routing.extra_hosts[..index].contains(host) {
+            return Err(Failure::stalled(
+                "HostNotAllowed",
+                format!("spec.routing.extraHosts: {host} is named twice; once is enough"),
+            ));
+        }
         if host == base_domain || host.ends_with(&format!(".{base_domain}")) {
             return Err(Failure::stalled(
                 "HostNotAllowed",
@@ -163,6 +178,7 @@ pub(crate) mod tests {
                 "extraHosts",
             ),
             ("riyadh", json!({"routing": {"extraHosts": ["fateh-platform.com"]}}), "HostNotAllowed", "extraHosts"),
+            ("riyadh", json!({"routing": {"extraHosts": ["a.test", "a.test"]}}), "HostNotAllowed", "twice"),
         ] {
             let failure = validate(&node(name, spec), "fateh-platform.com").unwrap_err();
             assert_eq!(failure.reason(), reason);

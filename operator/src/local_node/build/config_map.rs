@@ -9,7 +9,7 @@ use crate::{local_node::validate::ValidNode, settings::Settings};
 
 /// What the runtime is told, as one JSON file.
 pub fn build_config_map(node: &ValidNode, settings: &Settings) -> ConfigMap {
-    let config = json!({
+    let mut config = json!({
         "slug": node.slug.as_str(),
         "uid": node.uid,
         "displayName": node.display_name,
@@ -22,8 +22,13 @@ pub fn build_config_map(node: &ValidNode, settings: &Settings) -> ConfigMap {
         "namespace": node.slug.namespace(),
         "poolSize": pool_size(node),
         "reportIntervalSeconds": settings.runtime.report_interval.as_secs(),
+        "trustedProxies": settings.network.ingress_cidrs,
         "settings": node.settings,
     });
+    if let Some(hub) = &settings.runtime.hub_url {
+        config["hubUrl"] = json!(hub);
+        config["hubIssuer"] = json!(settings.routing.hub_issuer());
+    }
     ConfigMap {
         metadata: metadata(node, CHILD_NAME),
         data: Some(BTreeMap::from([("node.json".to_owned(), format!("{config:#}\n"))])),

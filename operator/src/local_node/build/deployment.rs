@@ -6,8 +6,9 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction,
-            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-            SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements,
+            SeccompProfile, SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount,
+            VolumeProjection,
         },
     },
     apimachinery::pkg::{
@@ -64,6 +65,16 @@ pub fn build_deployment(node: &ValidNode, settings: &Settings, config: &ConfigMa
 }
 
 fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
+    let config = Volume {
+        name: "config".to_owned(),
+        config_map: Some(ConfigMapVolumeSource { name: CHILD_NAME.to_owned(), ..ConfigMapVolumeSource::default() }),
+        ..Volume::default()
+    };
+    let mut volumes =
+        vec![config, secret_volume("database", DATABASE_SECRET), secret_volume("signing-key", SIGNING_KEY_SECRET)];
+    if settings.runtime.hub_url.is_some() {
+        volumes.push(hub_token_volume(settings.routing.hub_issuer()));
+    }
     PodSpec {
         service_account_name: Some(CHILD_NAME.to_owned()),
         automount_service_account_token: Some(true),
@@ -103,21 +114,10 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
                 capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
                 ..SecurityContext::default()
             }),
-            volume_mounts: Some(["config", "database", "signing-key"].map(mount).to_vec()),
+            volume_mounts: Some(volumes.iter().map(|volume| mount(&volume.name)).collect()),
             ..Container::default()
         }],
-        volumes: Some(vec![
-            Volume {
-                name: "config".to_owned(),
-                config_map: Some(ConfigMapVolumeSource {
-                    name: CHILD_NAME.to_owned(),
-                    ..ConfigMapVolumeSource::default()
-                }),
-                ..Volume::default()
-            },
-            secret_volume("database", DATABASE_SECRET),
-            secret_volume("signing-key", SIGNING_KEY_SECRET),
-        ]),
+        volumes: Some(volumes),
         ..PodSpec::default()
     }
 }
@@ -161,6 +161,23 @@ fn secret_volume(name: &str, secret: &str) -> Volume {
             secret_name: Some(secret.to_owned()),
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// A token of the pod's ServiceAccount that is good at the hub alone, and for an hour.
+fn hub_token_volume(audience: String) -> Volume {
+    let token = ServiceAccountTokenProjection {
+        audience: Some(audience),
+        expiration_seconds: Some(3600),
+        path: "token".to_owned(),
+    };
+    Volume {
+        name: "hub-token".to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(0o440),
+            sources: Some(vec![VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() }]),
         }),
         ..Volume::default()
     }

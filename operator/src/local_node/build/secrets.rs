@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use super::metadata;
-use crate::local_node::validate::ValidNode;
+use crate::local_node::{
+    credentials::{Credentials, SigningKeys},
+    validate::ValidNode,
+};
 
 /// Credentials of the node's login role.
 pub const DATABASE_SECRET: &str = "node-database";
@@ -20,7 +23,7 @@ pub fn build_database_secret(
     node: &ValidNode,
     server: &DatabaseServerSpec,
     ca: Option<&str>,
-    password: &str,
+    credentials: &Credentials,
 ) -> Secret {
     let name = node.slug.database();
     let mut data = vec![
@@ -28,17 +31,24 @@ pub fn build_database_secret(
         ("port", server.port.to_string()),
         ("database", name.clone()),
         ("username", name),
-        ("password", password.to_owned()),
+        ("password", credentials.password.clone()),
         ("sslmode", server.tls.mode.sslmode().to_owned()),
     ];
+    data.extend(credentials.next_password.clone().map(|next| ("nextPassword", next)));
     data.extend(ca.map(|ca| ("ca.crt", ca.to_owned())));
     secret(node, DATABASE_SECRET, data)
 }
 
-/// The node's signing key, PKCS #8 PEM.
+/// The node's signing keys: PKCS #8 PEM, and the public part of the one before.
 #[must_use]
-pub fn build_signing_key_secret(node: &ValidNode, pem: &str) -> Secret {
-    secret(node, SIGNING_KEY_SECRET, vec![("key.pem", pem.to_owned())])
+pub fn build_signing_key_secret(node: &ValidNode, keys: &SigningKeys) -> Secret {
+    let mut data = vec![("key.pem", keys.current.clone())];
+    data.extend(keys.next.clone().map(|next| ("next.pem", next)));
+    if let Some(previous) = &keys.previous {
+        data.push(("previous.pub.pem", previous.public.clone()));
+        data.extend(previous.until.map(|until| ("previousUntil", until.to_string())));
+    }
+    secret(node, SIGNING_KEY_SECRET, data)
 }
 
 /// The first admin's invitation: whoever holds the token becomes the admin, once, until it expires.
@@ -64,14 +74,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::local_node::{build::tests::server, validate::tests::valid};
+    use crate::local_node::{
+        build::tests::server,
+        credentials::{PreviousKey, SecretVersion},
+        validate::tests::valid,
+    };
 
     #[test]
     fn secrets_hold_what_their_readers_look_for() {
         let node = valid(json!({}));
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        insta::assert_yaml_snapshot!(build_database_secret(&node, &server(), Some("CA"), "secret"));
-        insta::assert_yaml_snapshot!(build_signing_key_secret(&node, "PEM"));
+        let keys = SigningKeys { current: "PEM".into(), next: None, previous: None };
+        let mut credentials = Credentials {
+            password: "secret".into(),
+            next_password: None,
+            keys,
+            read_from: <[SecretVersion; 2]>::default(),
+        };
+        insta::assert_yaml_snapshot!(build_database_secret(&node, &server(), Some("CA"), &credentials));
+        insta::assert_yaml_snapshot!(build_signing_key_secret(&node, &credentials.keys));
         insta::assert_yaml_snapshot!(build_invitation_secret(&node, "https://riyadh.test", "token", at));
+        credentials.next_password = Some("next".into());
+        credentials.keys.next = Some("NEXT".into());
+        credentials.keys.previous = Some(PreviousKey { public: "PUBLIC".into(), until: Some(at) });
+        insta::assert_yaml_snapshot!(build_database_secret(&node, &server(), None, &credentials));
+        insta::assert_yaml_snapshot!(build_signing_key_secret(&node, &credentials.keys));
     }
 }

@@ -18,7 +18,15 @@ fn serving() -> Pass {
             ..DatabaseStatus::default()
         }),
         admin: Admin::Invited { expires_at: at(9999) },
-        workload: Some(Workload { wanted: 1, ready: 1, updated: 1, available: 1, current: true, trouble: None }),
+        workload: Some(Workload {
+            wanted: 1,
+            ready: 1,
+            updated: 1,
+            available: 1,
+            total: 1,
+            current: true,
+            ..Workload::default()
+        }),
         routed: true,
         image: Some("image".into()),
         ..Pass::begin(Some(1), None, Reporting::Unknown)
@@ -72,7 +80,7 @@ fn a_suspended_node_is_ready_once_its_pods_are_gone_and_comes_back() {
     let before = status(&LocalNodeStatus::default(), &serving(), at(1));
     let suspended = |left: i32| Pass {
         state: NodeState::Suspended,
-        workload: Some(Workload { wanted: 0, ready: left, updated: 0, available: left, current: true, trouble: None }),
+        workload: Some(Workload { ready: left, available: left, total: left, current: true, ..Workload::default() }),
         routed: false,
         ..serving()
     };
@@ -133,7 +141,7 @@ proptest! {
     fn ready_reconciling_and_stalled_never_contradict_each_other(
         available in 0..3_i32, updated in 0..3_i32, current: bool, reached: bool, failing in 0..3, before: bool,
     ) {
-        let workload = Workload { wanted: 2, ready: available, updated, available, current, trouble: None };
+        let workload = Workload { wanted: 2, ready: available, updated, available, total: 2, current, ..Workload::default() };
         let failure = match failing {
             0 => None,
             1 => Some(unreachable()),
@@ -146,4 +154,20 @@ proptest! {
         prop_assert!(!(is("Ready") && (is("Reconciling") || is("Stalled"))));
         prop_assert!(is("Ready") || is("Reconciling") || is("Stalled"));
     }
+}
+
+#[test]
+fn a_rollout_has_settled_when_no_pod_of_before_is_left_and_its_grace_is_over() {
+    let done = Workload { rolled_out_at: Some(at(100)), ..serving().workload.unwrap() };
+    assert_eq!(done.settled_at(), Some(at(130)));
+    for under_way in [
+        Workload { total: 2, ..done.clone() },
+        Workload { updated: 0, ..done.clone() },
+        Workload { ready: 0, ..done.clone() },
+        Workload { current: false, ..done.clone() },
+    ] {
+        assert_eq!(under_way.settled_at(), None, "{under_way:?}");
+    }
+    let none = Workload { current: true, ..Workload::default() };
+    assert!(none.settled_at().unwrap() < at(100), "a node without pods waits for none");
 }

@@ -1,0 +1,212 @@
+//! What was applied to each child, and what was seen of it since: a child that is as it was left is left alone, and
+//! the news of what the operator did itself starts no reconcile.
+//!
+//! Nothing rests on it: without an entry a child is applied once more, which changes nothing.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::DefaultHasher},
+    fmt::Debug,
+    hash::{Hash, Hasher},
+    sync::{Mutex, PoisonError},
+};
+
+use fateh_crds::NODE_LABEL;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+
+/// A kind of child: its kind and name, which are the same for every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChildKind(u64);
+
+impl ChildKind {
+    /// The kind and the name of a child.
+    #[must_use]
+    pub fn new(kind: &str, name: &str) -> Self {
+        Self(hash(&(kind, name)))
+    }
+
+    /// The namespaces of nodes, which are the only children with different names.
+    #[must_use]
+    pub fn namespace() -> Self {
+        Self::new("Namespace", "")
+    }
+
+    /// An invitation whose hash is known to be in the node's database, by the version of its Secret.
+    #[must_use]
+    pub fn stored_invitation() -> Self {
+        Self::new("Secret", "stored invitation")
+    }
+
+    fn of<K: Resource<DynamicType = ()>>(child: &K) -> Self {
+        Self::new(&K::kind(&()), &child.name_any())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// What was applied last, as a hash; none before.
+    wanted: Option<u64>,
+    /// The version that it had then.
+    left_at: u64,
+    /// The newest version that a watch showed.
+    seen: u64,
+}
+
+/// Children by the name of their node.
+#[derive(Debug, Default)]
+pub struct Applied(Mutex<HashMap<String, Vec<(ChildKind, Entry)>>>);
+
+impl Applied {
+    /// Whether this very object was applied last, and nobody has changed it since.
+    pub fn stands<K>(&self, child: &K) -> bool
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize,
+    {
+        let Some(node) = child.labels().get(NODE_LABEL) else { return false };
+        let entry = self.with(node, ChildKind::of(child), |entry| *entry);
+        entry.wanted == Some(content(child)) && entry.seen <= entry.left_at
+    }
+
+    /// Notes that `child` was applied, and what the API server made of it.
+    pub fn left<K>(&self, child: &K, made: &K)
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize,
+    {
+        let Some(node) = child.labels().get(NODE_LABEL) else { return };
+        let left_at = version(made);
+        let wanted = Some(content(child));
+        self.with(node, ChildKind::of(child), |entry| *entry = Entry { wanted, left_at, ..*entry });
+    }
+
+    /// Notes that a child was made that is never applied.
+    pub fn made(&self, node: &str, kind: ChildKind, made: &impl ResourceExt) {
+        let left_at = version(made);
+        self.with(node, kind, |entry| entry.left_at = left_at);
+    }
+
+    /// Whether a child still has the version that was noted.
+    pub fn is_as_made(&self, node: &str, kind: ChildKind, child: &impl ResourceExt) -> bool {
+        self.with(node, kind, |entry| entry.left_at == version(child))
+    }
+
+    /// Notes a version that a watch showed; true if it is not the one that the operator left.
+    pub fn sees(&self, node: &str, kind: ChildKind, version: u64) -> bool {
+        self.with(node, kind, |entry| {
+            entry.seen = entry.seen.max(version);
+            version != entry.left_at
+        })
+    }
+
+    /// Notes that a child is gone.
+    pub fn gone(&self, node: &str, kind: ChildKind) {
+        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entries) = children.get_mut(node) {
+            entries.retain(|(of, _)| *of != kind);
+        }
+    }
+
+    /// Notes that of this kind only these nodes have a child.
+    pub fn only(&self, kind: ChildKind, nodes: &HashSet<String>) {
+        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, entries) in children.iter_mut().filter(|(node, _)| !nodes.contains(*node)) {
+            entries.retain(|(of, _)| *of != kind);
+        }
+    }
+
+    /// Forgets a node.
+    pub fn forget(&self, node: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+    }
+
+    fn with<T>(&self, node: &str, kind: ChildKind, change: impl FnOnce(&mut Entry) -> T) -> T {
+        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = children.entry(node.to_owned()).or_default();
+        if let Some((_, entry)) = entries.iter_mut().find(|(of, _)| *of == kind) {
+            return change(entry);
+        }
+        let mut entry = Entry::default();
+        let result = change(&mut entry);
+        entries.push((kind, entry));
+        result
+    }
+}
+
+/// The object's version; versions of one kind can be compared. One that is no number counts as new.
+pub fn version(object: &impl ResourceExt) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// What of an object is applied, without the version that it was read at.
+fn content<K: Resource + Clone + Serialize>(child: &K) -> u64 {
+    let mut child = child.clone();
+    child.meta_mut().resource_version = None;
+    child.meta_mut().uid = None;
+    // Builders use ordered maps, so equal objects have equal text; one that cannot be written equals none.
+    serde_json::to_string(&child).map_or_else(|_| rand::random(), |text| hash(&text))
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn child(value: &str, version: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some("node".into());
+        map.metadata.labels = Some([(NODE_LABEL.to_owned(), "riyadh".to_owned())].into());
+        map.metadata.resource_version = (!version.is_empty()).then(|| version.to_owned());
+        map.data = Some([("key".to_owned(), value.to_owned())].into());
+        map
+    }
+
+    #[test]
+    fn a_child_stands_until_it_is_wanted_otherwise_or_another_changes_it() {
+        let applied = Applied::default();
+        let kind = ChildKind::new("ConfigMap", "node");
+        assert!(!applied.stands(&child("a", "")), "it was never applied");
+        applied.left(&child("a", ""), &child("a", "7"));
+        assert!(applied.stands(&child("a", "")) && applied.stands(&child("a", "7")));
+        assert!(!applied.stands(&child("b", "")), "it is wanted otherwise");
+        assert!(!applied.sees("riyadh", kind, 7), "this is the operator's own doing");
+        assert!(applied.stands(&child("a", "")));
+        assert!(applied.sees("riyadh", kind, 8), "another has changed it");
+        assert!(!applied.stands(&child("a", "")));
+        applied.left(&child("a", ""), &child("a", "9"));
+        assert!(applied.stands(&child("a", "")));
+    }
+
+    #[test]
+    fn news_that_come_before_the_answer_are_not_lost() {
+        let applied = Applied::default();
+        let kind = ChildKind::new("ConfigMap", "node");
+        assert!(applied.sees("riyadh", kind, 7) && applied.sees("riyadh", kind, 8));
+        applied.left(&child("a", ""), &child("a", "7"));
+        assert!(!applied.stands(&child("a", "")), "version 8 is another's");
+    }
+
+    #[test]
+    fn what_is_gone_does_not_stand() {
+        let kind = ChildKind::new("ConfigMap", "node");
+        let vanish: [fn(&Applied, ChildKind); 3] = [
+            |applied, kind| applied.gone("riyadh", kind),
+            |applied, kind| applied.only(kind, &HashSet::from(["cairo".to_owned()])),
+            |applied, _| applied.forget("riyadh"),
+        ];
+        for vanish in vanish {
+            let applied = Applied::default();
+            applied.left(&child("a", ""), &child("a", "7"));
+            applied.only(kind, &HashSet::from(["riyadh".to_owned()]));
+            applied.only(ChildKind::new("Secret", "node"), &HashSet::new());
+            assert!(applied.stands(&child("a", "")));
+            vanish(&applied, kind);
+            assert!(!applied.stands(&child("a", "")));
+        }
+    }
+}

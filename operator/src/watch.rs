@@ -1,0 +1,198 @@
+//! Watches that also list everything anew at intervals, so that an event that was lost is made up for.
+
+use std::{collections::HashSet, fmt::Debug, sync::Arc, time::Duration};
+
+use fateh_crds::{LocalNode, NODE_LABEL};
+use futures::{Stream, StreamExt, future, stream};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject},
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    applied::{Applied, ChildKind, version},
+    context::Context,
+};
+
+/// Events of one kind, with back-off after errors. After each `interval` the watch begins again with a full listing.
+pub fn events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    interval: Duration,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    stream::repeat(()).flat_map(move |()| {
+        let events = watcher(api.clone(), config.clone()).default_backoff();
+        // Boxed: a watch lives long, and is made seldom.
+        events.take_until(Box::pin(tokio::time::sleep(interval))).boxed()
+    })
+}
+
+/// What of a kind of child starts a reconcile of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heed {
+    /// Any change; a node may be without it.
+    Changes,
+    /// Any change, and that it is not there.
+    ChangesAndAbsence,
+    /// Only that it is not there: its changes are the node's own.
+    Absence,
+}
+
+/// The nodes, by the label on their children, whose children of one kind and name changed or went.
+///
+/// Only metadata is read, and nothing of it is kept but versions: a listing repeats what is newer, and names the
+/// nodes that it did not find a child for. What the operator did itself is no news.
+pub fn children(
+    context: &Arc<Context>,
+    resource: ApiResource,
+    child: Child,
+    nodes: Store<LocalNode>,
+) -> impl Stream<Item = ObjectRef<LocalNode>> + Send + 'static {
+    let mut seen = Seen::default();
+    let kind = ChildKind::new(&resource.kind, child.name.unwrap_or_default());
+    let config = match child.name {
+        Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+        None => watcher::Config::default().labels(NODE_LABEL),
+    };
+    // Of one type for all kinds: code of its own for each would be a good part of the program.
+    let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(context.client.clone(), &resource);
+    let context = Arc::clone(context);
+    events(api, config, context.settings.resync_interval)
+        .filter_map(move |event| {
+            let kind = &resource.kind;
+            future::ready(event.inspect_err(|error| tracing::warn!(kind, %error, "a watch failed")).ok())
+        })
+        .flat_map(move |event| {
+            let step = match event {
+                Event::Init => Step::Listing,
+                Event::InitApply(child) => Step::Listed(slug(&child), version(&child)),
+                Event::InitDone => Step::Complete,
+                Event::Apply(child) => Step::Changed(slug(&child), version(&child)),
+                Event::Delete(child) => Step::Deleted(slug(&child)),
+            };
+            let all = || nodes.state().iter().map(|node| node.name_any()).collect();
+            stream::iter(seen.take(step, kind, child.heed, &context.applied, all))
+        })
+        .map(|slug| ObjectRef::new(&slug))
+}
+
+/// Which child is watched, and what of it is heeded.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// Its name; none for a namespace, which is found by its label.
+    pub name: Option<&'static str>,
+    /// What starts a reconcile.
+    pub heed: Heed,
+}
+
+/// An event, reduced to what is looked at: the node's name, and the version.
+enum Step {
+    Listing,
+    Listed(Option<String>, u64),
+    Complete,
+    Changed(Option<String>, u64),
+    Deleted(Option<String>),
+}
+
+/// What was seen of one kind of child.
+#[derive(Default)]
+struct Seen {
+    /// The newest version; none before the first listing is complete.
+    newest: Option<u64>,
+    listing: HashSet<String>,
+    newest_listed: u64,
+}
+
+impl Seen {
+    /// The names of the nodes that an event concerns.
+    fn take(
+        &mut self,
+        step: Step,
+        kind: ChildKind,
+        heed: Heed,
+        applied: &Applied,
+        nodes: impl FnOnce() -> Vec<String>,
+    ) -> Vec<String> {
+        match step {
+            Step::Listing => {
+                self.listing.clear();
+                self.newest_listed = 0;
+                Vec::new()
+            }
+            Step::Listed(slug, version) => {
+                self.newest_listed = self.newest_listed.max(version);
+                self.listing.extend(slug.clone());
+                // At the first listing every node is reconciled anyway.
+                let newer = self.newest.is_some_and(|newest| version > newest) && heed != Heed::Absence;
+                slug.into_iter().filter(|slug| applied.sees(slug, kind, version) && newer).collect()
+            }
+            Step::Complete => {
+                let first = self.newest.is_none();
+                self.newest = self.newest.max(Some(self.newest_listed));
+                let listed = std::mem::take(&mut self.listing);
+                applied.only(kind, &listed);
+                if first || heed == Heed::Changes {
+                    return Vec::new();
+                }
+                nodes().into_iter().filter(|node| !listed.contains(node)).collect()
+            }
+            Step::Changed(slug, version) => {
+                self.newest = self.newest.max(Some(version));
+                slug.into_iter().filter(|slug| applied.sees(slug, kind, version) && heed != Heed::Absence).collect()
+            }
+            Step::Deleted(slug) => slug.into_iter().inspect(|slug| applied.gone(slug, kind)).collect(),
+        }
+    }
+}
+
+/// The node that an object belongs to, by its label: owner references of a cluster-scoped owner
+/// would be looked for in the child's namespace.
+fn slug(child: &impl ResourceExt) -> Option<String> {
+    child.labels().get(NODE_LABEL).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_listing_names_what_changed_and_what_is_missing() {
+        let nodes = || ["a", "b", "c"].map(str::to_owned).to_vec();
+        let applied = Applied::default();
+        let kind = ChildKind::new("Service", "node");
+        let take = |seen: &mut Seen, heed, step| seen.take(step, kind, heed, &applied, nodes);
+        let listing = |seen: &mut Seen, heed, children: &[(&str, u64)]| -> Vec<String> {
+            let mut named = take(seen, heed, Step::Listing);
+            for (slug, version) in children {
+                named.extend(take(seen, heed, Step::Listed(Some((*slug).to_owned()), *version)));
+            }
+            named.extend(take(seen, heed, Step::Complete));
+            named
+        };
+        for (heed, changed, missing) in [
+            (Heed::Changes, &["b"][..], &[][..]),
+            (Heed::ChangesAndAbsence, &["b"], &["c"]),
+            (Heed::Absence, &[], &["c"]),
+        ] {
+            let mut seen = Seen::default();
+            assert!(listing(&mut seen, heed, &[("a", 5), ("b", 6), ("c", 7)]).is_empty(), "the first says nothing");
+            assert!(listing(&mut seen, heed, &[("a", 5), ("b", 6), ("c", 7)]).is_empty(), "nothing changed");
+            assert_eq!(listing(&mut seen, heed, &[("a", 5), ("b", 9), ("c", 7)]), changed);
+            assert_eq!(listing(&mut seen, heed, &[("a", 5), ("b", 9)]), missing);
+            assert_eq!(take(&mut seen, heed, Step::Deleted(Some("a".into()))), ["a"]);
+            let named = take(&mut seen, heed, Step::Changed(Some("a".into()), 12));
+            assert_eq!(named.is_empty(), heed == Heed::Absence);
+            assert!(listing(&mut seen, Heed::Changes, &[("a", 12)]).is_empty(), "seen already");
+        }
+    }
+}

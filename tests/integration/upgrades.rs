@@ -1,0 +1,163 @@
+//! A new release's schema reaches nodes that exist already: what it adds before their pods are replaced, what it takes
+//! away after the last pod of before has gone; stopped half-way, it goes on.
+
+use std::sync::Arc;
+
+use fateh_crds::{DatabaseServerSpec, Slug};
+use fateh_operator::{
+    database::{AdminCredentials, Mark, NodeDatabase, Schema, Server, Servers},
+    leadership::Fence,
+};
+use fateh_tests::{Postgres, variable};
+use serde_json::json;
+use sqlx::{
+    PgConnection, SqlSafeStr,
+    migrate::{Migration, MigrationType},
+};
+
+/// The schema of now, and what a release to come adds to it and takes away.
+fn release(later: &[(i64, &'static str, &'static str)]) -> Schema {
+    static NOW: sqlx::migrate::Migrator = sqlx::migrate!("../node-runtime/migrations");
+    let later = later.iter().map(|(version, description, sql)| {
+        Migration::new(*version, (*description).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+    });
+    Schema::new(NOW.iter().cloned().chain(later).collect())
+}
+
+const EXPAND: (i64, &str, &str) =
+    (9001, "expand nicknames", "ALTER TABLE local_node.local_users ADD COLUMN nickname text");
+const CONTRACT: (i64, &str, &str) =
+    (9002, "contract profiles", "ALTER TABLE local_node.local_users DROP COLUMN profile");
+const EXPAND_MORE: (i64, &str, &str) = (
+    9003,
+    "expand notes",
+    "CREATE TABLE local_node.notes (id uuid PRIMARY KEY); GRANT SELECT ON local_node.notes TO fateh_runtime",
+);
+
+fn server(on: Postgres, schema: Schema) -> Arc<Server> {
+    let spec: DatabaseServerSpec = serde_json::from_value(json!({
+        "host": "127.0.0.1", "port": on.port(), "adminSecretRef": {"name": "postgres-admin"}, "tls": {"mode": "Disable"},
+    }))
+    .unwrap();
+    let password = variable("FATEH_OPERATOR_PASSWORD");
+    let credentials = AdminCredentials { username: "fateh_operator".to_owned(), password, ca: None };
+    Servers::new(schema, Fence::open()).get(on.name(), &spec, &credentials)
+}
+
+async fn make(server: &Server, slug: &Slug, mark: &Mark) {
+    let node = NodeDatabase {
+        slug,
+        mark,
+        password: "a password of this test",
+        next_password: None,
+        connection_limit: 20,
+        may_sign_in: true,
+        may_be_missing: true,
+    };
+    server.ensure_database(&node).await.unwrap();
+}
+
+/// Columns and tables, and who may read them.
+async fn shape(connection: &mut PgConnection) -> Vec<String> {
+    let columns = "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || coalesce((
+                       SELECT string_agg(privilege_type, ',' ORDER BY privilege_type) FROM information_schema.column_privileges p
+                       WHERE p.grantee = 'fateh_runtime' AND p.table_name = c.table_name AND p.column_name = c.column_name), '')
+                   FROM information_schema.columns c WHERE table_schema = 'local_node' ORDER BY 1";
+    sqlx::query_scalar(columns).fetch_all(connection).await.unwrap()
+}
+
+async fn a_node_is_upgraded(on: Postgres) {
+    let slug = Slug::parse(&format!("upgraded-{}", on.name())).unwrap();
+    let (name, mark) = (slug.database(), Mark { node: "upgrades".to_owned(), cluster: "tests".to_owned() });
+    let now = server(on, release(&[]));
+    make(&now, &slug, &mark).await;
+    let mut inside = on.operator(&name).await;
+    let insert = "INSERT INTO local_node.local_users VALUES (gen_random_uuid(), NULL, 'a', 'a', 'a@b.cd', 'a@b.cd', 'x', 'student', 'active', '{}', NULL, now(), now())";
+    sqlx::query(insert).execute(&mut inside).await.unwrap();
+    let at_now = now.schema().version();
+
+    // The next release adds at once, and takes nothing from pods that still run.
+    let next = server(on, release(&[EXPAND, CONTRACT, EXPAND_MORE]));
+    let session = next.node_session(&name).await.unwrap();
+    assert_eq!(session.schema_version(), 9001, "complete up to what waits for the pods");
+    session.close().await;
+    let expanded = shape(&mut inside).await;
+    for column in ["local_users.nickname", "local_users.profile", "notes.id"] {
+        assert!(expanded.iter().any(|line| line.starts_with(column)), "{column}: {expanded:?}");
+    }
+    // Pods of before still read and write, and an operator of before changes nothing.
+    let mut pod = on.connect(&name, "a password of this test", &name).await.unwrap();
+    sqlx::query("UPDATE local_users SET profile = '{\"a\": 1}'").execute(&mut pod).await.unwrap();
+    let before = now.node_session(&name).await.unwrap();
+    assert_eq!(before.schema_version(), at_now);
+    before.close().await;
+    assert_eq!(shape(&mut inside).await, expanded);
+
+    // When they are gone the rest follows, once.
+    for _ in 0..2 {
+        let mut session = next.node_session(&name).await.unwrap();
+        session.contract().await.unwrap();
+        assert_eq!(session.schema_version(), 9003);
+        session.close().await;
+    }
+    let users: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM local_node.local_users").fetch_one(&mut inside).await.unwrap();
+    assert_eq!(users, 1, "no row is lost");
+
+    // A node made by the new release has the same shape; the template of before is no longer kept.
+    let fresh = Slug::parse(&format!("fresh-{}", on.name())).unwrap();
+    make(&next, &fresh, &mark).await;
+    let mut other = on.operator(&fresh.database()).await;
+    let mut upgraded = shape(&mut inside).await;
+    let mut made = shape(&mut other).await;
+    upgraded.sort();
+    made.sort();
+    assert_eq!(upgraded, made);
+    for slug in [&slug, &fresh] {
+        next.drop_database(slug, &mark).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_schema_is_expanded_then_contracted_on_postgresql_15() {
+    a_node_is_upgraded(Postgres::V15).await;
+}
+
+#[tokio::test]
+async fn a_schema_is_expanded_then_contracted_on_postgresql_18() {
+    a_node_is_upgraded(Postgres::V18).await;
+}
+
+/// A migration that fails on one node leaves it as it was, and the others upgraded.
+#[tokio::test]
+async fn an_upgrade_that_fails_half_way_goes_on_when_it_can() {
+    let on = Postgres::V18;
+    let mark = Mark { node: "halfway".to_owned(), cluster: "tests".to_owned() };
+    let slugs = ["halfway-one", "halfway-two", "halfway-three"].map(|slug| Slug::parse(slug).unwrap());
+    let now = server(on, release(&[]));
+    for slug in &slugs {
+        make(&now, slug, &mark).await;
+    }
+    let mut odd = on.operator("node_halfway_two").await;
+    sqlx::query("CREATE TABLE local_node.notes (in_the_way int)").execute(&mut odd).await.unwrap();
+    let next = server(on, release(&[EXPAND, EXPAND_MORE]));
+    let sessions = slugs.iter().map(|slug| async {
+        match next.node_session(&slug.database()).await {
+            Ok(session) => {
+                let version = session.schema_version();
+                session.close().await;
+                Ok(version)
+            }
+            Err(failure) => Err(failure.reason()),
+        }
+    });
+    let reached = futures::future::join_all(sessions).await;
+    assert_eq!(reached, [Ok(9003), Err("MigrationFailed"), Ok(9003)]);
+    sqlx::query("DROP TABLE local_node.notes").execute(&mut odd).await.unwrap();
+    let session = next.node_session("node_halfway_two").await.unwrap();
+    assert_eq!(session.schema_version(), 9003, "it goes on from where it stopped");
+    session.close().await;
+    for slug in &slugs {
+        next.drop_database(slug, &mark).await.unwrap();
+    }
+}
