@@ -45,12 +45,23 @@ unit: ## Unit tests: builders by snapshot, pure parts by table and property
 	INSTA_UPDATE=no cargo test --locked --workspace --all-features --exclude fateh-tests --exclude fateh-e2e
 
 .PHONY: integration
-integration: ## Against a real API server, etcd and PostgreSQL 15 and 18
+integration: ## Against a real API server, etcd and PostgreSQL 15 and 18; then the operator under faults
 	tests/run.sh
 
 .PHONY: e2e
 e2e: ## Stories on the local cluster; it is taken down afterwards
 	e2e/run.sh
+
+.PHONY: soak
+soak: free ## What takes long, in full: a million ledger operations, outages of a minute, rotations to their end
+	FATEH_SOAK=1 tests/run.sh ledger
+	FATEH_SOAK=1 e2e/run.sh rotation
+	FATEH_SOAK=1 e2e/run.sh outages
+
+.PHONY: bench
+bench: free ## Figures, beside what the same work costs bare: a table, and JSON in .dev/bench/
+	tests/run.sh bench
+	e2e/run.sh bench
 
 .PHONY: generate
 generate: ## Write the CRDs and manifests that are made from the code

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the stories on the machine's one local cluster, and takes it down afterwards.
-# Usage: e2e/run.sh [--check | arguments of the test binary]; --check only says whether it could
+# Usage: e2e/run.sh [--check | bench | arguments of the test binary]; --check only says whether it could
 source "$(dirname "$0")/cluster/lib.sh"
 # A cluster that stories made and did not live to take down is not anyone's demo.
 if running kube-apiserver && [ -e "$run/story.pid" ] && ! running story; then "$here/down.sh"; fi
@@ -28,12 +28,17 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 "$here/up.sh"
 echo "$$ $(start_time $$)" > "$run/story.pid"
+# Most stories are told while the hub is away; the one about it listens there.
+export FATEH_HUB=$node_ip:8099
 "$here/deploy.sh"
 cd "$root"
 export KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH RUST_BACKTRACE=0
-export FATEH_CA=$dev/ca.crt FATEH_AUDIT=$log/audit.log FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin
-if [ $# -gt 0 ]; then
-  cargo test --locked -p fateh-e2e -- "$@"
+export FATEH_CA=$dev/ca.crt FATEH_AUDIT=$log/audit.log FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin FATEH_CLUSTER=$here
+if [ "${1:-}" = bench ]; then
+  FATEH_BENCH=$dev/bench cargo test --locked -p fateh-e2e --test bench -- --nocapture
+elif [ $# -gt 0 ]; then
+  # One at a time: some of them take parts of the cluster away.
+  cargo test --locked -p fateh-e2e -- --test-threads 1 --show-output "$@"
 else
   cargo test --locked -p fateh-e2e -- --skip disturbing
   cargo test --locked -p fateh-e2e -- disturbing --test-threads 1 --show-output

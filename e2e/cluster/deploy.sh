@@ -5,14 +5,9 @@ running kube-apiserver || fail "the local cluster is not up; run make cluster fi
 helm() { KUBECONFIG="$dev/kubeconfig" "$bin/helm" "$@"; }
 
 echo "platform:"
-target=x86_64-unknown-linux-gnu
 step "build the programs"
-# Static, so that an image holds one file and nothing else.
-(cd "$root" && RUSTFLAGS="-C target-feature=+crt-static" \
-  cargo build --quiet --locked --profile image --target "$target" -p fateh-operator -p fateh-node-runtime)
-
+programs=$("$here/programs.sh")
 step "load the images"
-programs=${CARGO_TARGET_DIR:-$root/target}/$target/image
 operator=$("$here/image.sh" fateh-platform.com/fateh-operator "$programs/fateh-operator")
 runtime=$("$here/image.sh" fateh-platform.com/node-runtime "$programs/node-runtime")
 
@@ -24,8 +19,10 @@ kubectl wait --for=condition=Established --timeout=30s crd/localnodes.fateh-plat
   crd/databaseservers.fateh-platform.com crd/nodereports.fateh-platform.com crd/nodecontents.fateh-platform.com >/dev/null
 helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system \
   --set operator.image="$operator" --set node.image="$runtime" --set node.reportInterval=5 \
+  --set operator.probeInterval=5 \
   --set baseDomain="$base_domain" --set publicPort=8443 --set ingress.className=traefik \
   --set "ingress.cidrs={$node_ip/32}" --set "apiServerCIDRs={$node_ip/32,${service_cidr%.*}.1/32}" \
+  ${FATEH_HUB:+--set hub.url="http://$FATEH_HUB"} \
   --set databaseServer.host="$node_ip" --set "databaseServer.cidrs={$node_ip/32}" \
   --set databaseServer.tls.mode=VerifyFull --set databaseServer.tls.caSecret=postgres-ca >/dev/null
 

@@ -65,6 +65,7 @@ start() {
   local name=$1
   shift
   running "$name" && return 0
+  printf '%q ' "$@" > "$run/$name.command"
   setsid "$@" >> "$log/$name.log" 2>&1 < /dev/null &
   local pid=$!
   echo "$pid $(start_time $pid)" > "$run/$name.pid"

@@ -69,7 +69,7 @@ await 60 "the API server" kubectl get --raw /readyz
 
 step "controller manager and scheduler"
 start kube-controller-manager "$bin/kube-controller-manager" --kubeconfig "$pki/controller-manager.kubeconfig" \
-  --bind-address 127.0.0.1 --leader-elect=false --use-service-account-credentials \
+  --bind-address 127.0.0.1 --leader-elect=false --use-service-account-credentials --kube-api-qps 200 --kube-api-burst 400 \
   --root-ca-file "$pki/cluster.crt" --service-account-private-key-file "$pki/service-account.key" \
   --allocate-node-cidrs --cluster-cidr "$pod_cidr" --node-cidr-mask-size 24 --service-cluster-ip-range "$service_cidr"
 start kube-scheduler "$bin/kube-scheduler" --kubeconfig "$pki/scheduler.kubeconfig" --bind-address 127.0.0.1 --leader-elect=false

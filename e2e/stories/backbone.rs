@@ -6,7 +6,7 @@ use fateh_tests::{Http, eventually, variable};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-const PASSWORD: &str = "a long enough password";
+pub const PASSWORD: &str = "a long enough password";
 
 /// Runs a program; its standard output, or what it complained about.
 pub async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
@@ -44,6 +44,7 @@ pub fn host(name: &str) -> Http {
         base: format!("https://{host}"),
         ca: Some(PathBuf::from(variable("FATEH_CA"))),
         resolve: Some(format!("{host}:127.0.0.1")),
+        headers: Vec::new(),
     }
 }
 
@@ -56,7 +57,7 @@ pub async fn answers(http: &Http) -> Value {
     .await
 }
 
-async fn invitation(name: &str) -> String {
+pub async fn invitation(name: &str) -> String {
     let namespace = format!("fateh-node-{name}");
     let encoded = kubectl(&[
         "get",
@@ -71,14 +72,14 @@ async fn invitation(name: &str) -> String {
     encoded.trim().to_owned()
 }
 
-async fn become_admin(http: &Http, token: &str) -> String {
+pub async fn become_admin(http: &Http, token: &str) -> String {
     let body = json!({"token": token, "username": "sara", "password": PASSWORD});
     let session = http.post("/api/local/auth/invitation", None, &body).await.data(201);
     session["accessToken"].as_str().unwrap().to_owned()
 }
 
 /// What PostgreSQL's own administrator sees.
-async fn sql(statement: &str) -> String {
+pub async fn sql(statement: &str) -> String {
     let (socket, psql) =
         (format!("{}/postgres", variable("FATEH_RUN")), format!("{}/psql", variable("FATEH_POSTGRES_BIN")));
     run(&psql, &["-h", &socket, "-U", "postgres", "-d", "postgres", "-Atc", statement]).await.unwrap().trim().to_owned()
@@ -206,11 +207,8 @@ async fn deletion_retains_or_drops_and_a_new_node_starts_empty() {
 
 #[tokio::test]
 async fn plain_http_is_redirected() {
-    let http = Http {
-        base: "http://sanaa.fateh-platform.com:8080".into(),
-        ca: None,
-        resolve: Some("sanaa.fateh-platform.com:8080:127.0.0.1".into()),
-    };
+    let mut http = Http::at("http://sanaa.fateh-platform.com:8080".into());
+    http.resolve = Some("sanaa.fateh-platform.com:8080:127.0.0.1".into());
     let answer = http.get("/", None).await;
     assert!((301..=308).contains(&answer.status), "{answer:?}");
     assert!(answer.headers.contains("location: https://sanaa.fateh-platform.com:8443/"), "{}", answer.headers);

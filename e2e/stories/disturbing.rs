@@ -1,13 +1,16 @@
 //! Stories that disturb the operator, and so are told one at a time.
 
+mod alone;
+mod outages;
+
 use std::time::{Duration, Instant};
 
 use fateh_tests::{eventually, variable};
 use serde_json::Value;
 
 use crate::{
+    audit::audit_log,
     backbone::{answers, apply, host, kubectl, kubectl_json, run, wait_ready},
-    rest::audit_log,
 };
 
 #[tokio::test]
@@ -40,6 +43,11 @@ async fn another_leader_than(before: &str, seconds: u64) -> String {
         other => Err(other),
     })
     .await
+}
+
+/// Whoever leads knows that every node reports.
+async fn all_report() {
+    kubectl(&["wait", "--for=condition=Reporting", "--timeout=60s", "localnode", "--all"]).await;
 }
 
 /// Both replicas run, and one of them leads.
@@ -102,6 +110,7 @@ async fn a_leader_that_is_killed_is_followed_within_twenty_seconds() {
     println!("hand-over after a SIGKILL: {} ms", started.elapsed().as_millis());
     apply("crashed", "").await;
     wait_ready("crashed").await;
+    all_report().await;
 }
 
 #[tokio::test]
@@ -132,4 +141,40 @@ async fn a_paused_leader_that_wakes_up_does_no_harm() {
     assert!(written.iter().all(harmless), "{written:#?}");
     apply("awake", "").await;
     wait_ready("awake").await;
+}
+
+/// The operator's writes so far, to whatever it may be, but for its lease.
+fn all_writes() -> Vec<String> {
+    audit_log()
+        .into_iter()
+        .filter(|entry| entry["user"]["username"] == "system:serviceaccount:fateh-system:fateh-operator")
+        .filter(|entry| entry["objectRef"]["resource"] != "leases")
+        .map(|entry| {
+            format!(
+                "{} {} {}/{}",
+                entry["verb"],
+                entry["objectRef"]["resource"],
+                entry["objectRef"]["namespace"],
+                entry["objectRef"]["name"]
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_minute_at_rest_has_no_write_of_the_operators_but_its_lease() {
+    two_operators().await;
+    apply("resting", "").await;
+    wait_ready("resting").await;
+    all_report().await;
+    eventually("the last write for what came before", 90, async || {
+        let before = all_writes().len();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        if all_writes().len() == before { Ok(()) } else { Err(before) }
+    })
+    .await;
+    let before = all_writes().len();
+    // The time is what is tested here.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(all_writes().split_off(before), Vec::<String>::new(), "writes in a minute at rest");
 }

@@ -2,6 +2,15 @@
 //! `e2e/run.sh` brings the cluster up and takes it down.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit;
 mod backbone;
 mod disturbing;
-mod rest;
+#[path = "../../tests/node/peer.rs"]
+#[expect(dead_code, reason = "shared with the tests of the node")]
+mod peer;
+mod rotation;
+
+/// Whether there is time for what takes long: `make soak`.
+fn soak() -> bool {
+    std::env::var_os("FATEH_SOAK").is_some()
+}

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Builds the programs as they go into images, and prints their directory.
+# Static, so that an image holds one file and nothing else.
+source "$(dirname "$0")/lib.sh"
+target=x86_64-unknown-linux-gnu
+(cd "$root" && RUSTFLAGS="-C target-feature=+crt-static" \
+  cargo build --quiet --locked --profile image --target "$target" -p fateh-operator -p fateh-node-runtime) >&2
+echo "${CARGO_TARGET_DIR:-$root/target}/$target/image"
