@@ -70,7 +70,7 @@ api_server() { # NAME
   step "API server and controllers for $1"
   local etcd_port peer_port metrics_port
   read -r etcd_port peer_port api_port metrics_port < <(python3 "$tests/free-ports.py" 4)
-  launch "etcd-$1" "$bin/etcd" --data-dir "$state/etcd-$1" --unsafe-no-fsync --logger zap --log-level warn \
+  launch "etcd-$1" "$bin/etcd" --data-dir "$state/etcd-$1" --unsafe-no-fsync --quota-backend-bytes 8589934592 --logger zap --log-level warn \
     --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
     --listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" \
     --initial-cluster "default=http://127.0.0.1:$peer_port"
@@ -113,7 +113,7 @@ run_tests() { # PROGRAM [ARGUMENTS]
   local program=$1
   shift
   (cd "$root" && KUBECONFIG=$state/admin.kubeconfig FATEH_OPERATOR_PASSWORD=$operator_password \
-    FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port FATEH_LOGS=$log FATEH_PROGRAMS=$programs FATEH_HELM=$bin/helm \
+    FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port FATEH_LOGS=$log FATEH_PROGRAMS=$programs FATEH_HELM=$bin/helm FATEH_PGBENCH=$postgres_bin/pgbench \
     FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state \
     RUST_BACKTRACE=0 cargo test --locked -p fateh-tests --test "$program" -- "$@")
 }
@@ -148,11 +148,13 @@ operator_kubeconfig() {
 }
 
 if [ "$suite" = bench ]; then
-  [ $# -gt 0 ] || set -- bare operated loaded
+  [ $# -gt 0 ] || set -- bare operated loaded simulated
   for part; do
     settings=()
     # A node's writes are measured as they are in production: on the disk, and not written a second time as text.
     [ "$part" != loaded ] || settings=(-c fsync=on -c log_statement=none)
+    # Nobody is to visit databases that have no files.
+    [ "$part" != simulated ] || settings=(-c autovacuum=off)
     stop postgres-18
     rm -rf "$state/postgres-18" "$state/postgres-18.socket"
     postgres postgres-18 "$state/postgres-18-programs/bin" "$pg18_port" "${settings[@]}"

@@ -11,7 +11,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
     runtime::{WatchStreamExt, watcher},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bare::{Life, Sender};
 
@@ -49,24 +49,9 @@ pub async fn operated(client: &Client, bare: f64, figures: &mut Figures) {
     fateh_tests::ready_node(client, "bench-first", json!({})).await;
     let idle = program.memory().await;
     let names: Vec<_> = (0..count).map(|index| format!("bench-all-{index}")).collect();
-    let mut changes =
-        watcher(Api::<LocalNode>::all(kubernetes().await), watcher::Config::default()).applied_objects().boxed();
     let started = Instant::now();
     let processor = program.processor_time().await;
-    let apply = stream::iter(&names).for_each_concurrent(AT_ONCE, |name| async move {
-        apply_node(client, name, json!({})).await.unwrap();
-    });
-    let ready = async {
-        let mut ready = HashSet::new();
-        while ready.len() < count + 1 {
-            let node = changes.try_next().await.unwrap().unwrap();
-            let mut conditions = node.status.iter().flat_map(|status| &status.conditions);
-            if conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True") {
-                ready.insert(node.name_any());
-            }
-        }
-    };
-    futures::future::join(apply, ready).await;
+    make_ready(client, &names, &json!({})).await;
     let took = started.elapsed().as_secs_f64();
     let processor = program.processor_time().await - processor;
     figures.add(&format!("{count} LocalNodes at once until all Ready, pods simulated"), took, "s", "120");
@@ -84,8 +69,28 @@ pub async fn operated(client: &Client, bare: f64, figures: &mut Figures) {
     pods.abort();
 }
 
+/// Applies nodes, and waits until all of them are Ready.
+pub async fn make_ready(client: &Client, names: &[String], spec: &Value) {
+    let mut changes =
+        watcher(Api::<LocalNode>::all(kubernetes().await), watcher::Config::default()).applied_objects().boxed();
+    let apply = stream::iter(names).for_each_concurrent(AT_ONCE, |name| async move {
+        apply_node(client, name, spec.clone()).await.unwrap();
+    });
+    let ready = async {
+        let mut waiting: HashSet<_> = names.iter().cloned().collect();
+        while !waiting.is_empty() {
+            let node = changes.try_next().await.unwrap().unwrap();
+            let mut conditions = node.status.iter().flat_map(|status| &status.conditions);
+            if conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                waiting.remove(&node.name_any());
+            }
+        }
+    };
+    futures::future::join(apply, ready).await;
+}
+
 /// Says of every Deployment that its pods serve, as soon as it is seen.
-async fn simulate_pods(client: &Client) -> tokio::task::JoinHandle<()> {
+pub async fn simulate_pods(client: &Client) -> tokio::task::JoinHandle<()> {
     let (watching, writing) = (kubernetes().await, client.clone());
     tokio::spawn(async move {
         let named = watcher::Config::default().fields("metadata.name=node");

@@ -18,7 +18,11 @@ use fateh_tests::{
     program, seed_people,
 };
 
-use crate::running::{Running, become_admin, run};
+use crate::{
+    bare_sql,
+    running::{Running, become_admin, run},
+    statistics,
+};
 
 const USERS: u32 = 100_000;
 /// Requests a second, and how many in all.
@@ -26,12 +30,12 @@ const RATE: f64 = 500.0;
 const REQUESTS: u64 = 100_000;
 
 /// What a client needs to know of the node.
-struct Target {
-    address: String,
-    name: String,
-    token: String,
+pub struct Target {
+    pub address: String,
+    pub name: String,
+    pub token: String,
     /// Part of every idempotency key: a key of a run before must not come again.
-    run: u32,
+    pub run: u32,
 }
 
 /// A request's end.
@@ -49,7 +53,7 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// One in five writes: a payment; the others read: oneself, or a page of users.
+    /// Of five requests the first writes: a payment; the others read: oneself, or a page of users.
     fn request(&self, number: u64) -> (bool, String) {
         let Target { name, token, run, .. } = self.target;
         let head = format!("host: node\r\nauthorization: Bearer {token}\r\n");
@@ -109,6 +113,12 @@ impl Connection<'_> {
     }
 }
 
+/// Sends one request of its kind, as [`Connection::request`] numbers them.
+pub fn send_one(target: &Target, number: u64) {
+    let (_, status) = Connection { target, stream: None }.send(number);
+    assert!((200..300).contains(&status), "request {number} was answered with {status}");
+}
+
 /// Sends requests for a while, `rate` a second; without a rate each client sends one after the other.
 fn send(target: &Arc<Target>, clients: usize, rate: Option<f64>, requests: u64, first: u64) -> Vec<Done> {
     let next = Arc::new(AtomicU64::new(0));
@@ -166,6 +176,7 @@ pub async fn measure(figures: &mut Figures) {
     let token = become_admin(&node).await;
     operator.stop().await;
     seed(&node).await;
+    statistics::measure(&node, &token, figures).await;
     let address = node.users.base.trim_start_matches("http://").to_owned();
     let target = Arc::new(Target { address, name: node.name.clone(), token, run: std::process::id() });
     let pid = node.child.id().unwrap();
@@ -191,6 +202,9 @@ pub async fn measure(figures: &mut Figures) {
     let saturated = goodput(&send(&target, 16, None, 40_000, first), started.elapsed());
     first += 40_000;
     figures.add("saturation: 16 clients, one request after the other", saturated, "/s", "");
+    let bare = bare_sql::saturate(&node, &target).await;
+    figures.add("pgbench with the same SQL, 16 clients", bare, "/s", "");
+    figures.add("saturation, of pgbench", saturated / bare * 100.0, "%", "");
     for (times_over, goal) in [(2.0, "90"), (4.0, "70")] {
         let rate = saturated * times_over;
         let started = Instant::now();

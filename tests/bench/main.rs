@@ -1,9 +1,10 @@
 //! `make bench`: what the operator adds to the bare cost of the same writes, in one run on the same parts, with pods
-//! simulated. `tests/run.sh bench` starts the parts, anew for each of the two tests, so that neither finds what the
+//! simulated. `tests/run.sh bench` starts the parts, anew for each of the tests, so that neither finds what the
 //! other has left.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 mod bare;
+mod bare_sql;
 mod fleet;
 mod load;
 #[path = "../node/peer.rs"]
@@ -14,6 +15,8 @@ mod provisioning;
 #[expect(dead_code, reason = "shared with the tests of single requests")]
 mod running;
 mod runtime;
+mod simulated;
+mod statistics;
 
 use fateh_tests::figures::{Figures, keep, kept};
 use serde_json::json;
@@ -50,4 +53,13 @@ async fn loaded() {
     let mut figures = Figures::default();
     load::measure(&mut figures).await;
     figures.finish("node");
+}
+
+/// Far more nodes than a server of this size has room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn simulated() {
+    let client = fateh_tests::kubernetes().await;
+    let mut figures = Figures::default();
+    simulated::measure(&client, &mut figures).await;
+    figures.finish("simulated");
 }

@@ -6,3 +6,4 @@
 mod bystanders;
 mod chaos;
 mod kills;
+mod template;

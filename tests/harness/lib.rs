@@ -5,9 +5,9 @@ pub mod api_proxy;
 pub mod figures;
 mod http;
 mod nodes;
-mod people;
 mod postgres;
 pub mod program;
+mod seeds;
 mod snapshot;
 pub mod sql_proxy;
 
@@ -16,8 +16,9 @@ use std::{sync::Once, time::Duration};
 pub use http::{Answer, Http};
 use kube::Client;
 pub use nodes::*;
-pub use people::seed_people;
+
 pub use postgres::*;
+pub use seeds::*;
 pub use snapshot::{differences, snapshot};
 
 /// A variable that the script around the tests sets.

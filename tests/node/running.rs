@@ -97,9 +97,14 @@ impl Running {
         start(&self.name, self.invitation.clone(), Arc::clone(&self.mounts)).await
     }
 
+    /// One of the files that a pod mounts.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.mounts.0.join(name)
+    }
+
     /// Carries out a statement with the rights of the node's own role.
     pub async fn as_runtime(&self, server: Postgres, statement: &'static str) -> Result<(), sqlx::Error> {
-        let read = |key: &str| fs::read_to_string(self.mounts.0.join("database").join(key)).unwrap();
+        let read = |key: &str| fs::read_to_string(self.file(&format!("database/{key}"))).unwrap();
         let mut connection = server.connect(&read("username"), &read("password"), &read("database")).await?;
         sqlx::query(statement).execute(&mut connection).await.map(drop)
     }

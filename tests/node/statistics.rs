@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use fateh_tests::Postgres;
+use fateh_tests::{Postgres, days_are_closed, seed_revenues};
 use serde_json::{Value, json};
 
 use crate::running::{become_admin, make, run, sign_in};
@@ -28,22 +28,15 @@ async fn figures_are_right_and_quick_at_any_size(server: Postgres) {
 
     // 100,000 users and 200,000 revenues of the last hundred days, a tenth of them given back in part.
     let mut database = node.database(server).await;
-    for statement in [
+    sqlx::query(
         "INSERT INTO local_node.local_users (id, username, username_key, email, email_key, password_hash, role, status, profile, last_sign_in, created_at, updated_at)
          SELECT gen_random_uuid(), 'u' || n, 'u' || n, n || '@example.com', n || '@example.com', '', 'student', 'active', '{}',
                 CASE WHEN n % 2 = 0 THEN now() - interval '1 day' * (n % 60) END, now(), now() FROM generate_series(1, 100000) n",
-        "INSERT INTO local_node.local_revenues (id, type, amount_minor, currency, fee_minor, net_minor, transaction_date, metadata, synced_to_global, created_at)
-         SELECT gen_random_uuid(), 'course', 1000 + n, 'SAR', 100, 900 + n, t, '{}', true, t
-         FROM generate_series(1, 200000) n, LATERAL (SELECT now() - interval '1 minute' * (n % 144000) AS t) AS time",
-        "INSERT INTO local_node.local_refunds (id, revenue_id, amount_minor, fee_minor, net_minor, caller, idempotency_key, request_hash, synced_to_global, created_at)
-         SELECT gen_random_uuid(), id, 10, 1, 9, 'x', id::text, '', true, created_at FROM local_node.local_revenues WHERE amount_minor % 10 = 0",
-        // Nothing is recorded in a day that was closed before; here it was, so the days are opened again.
-        "DELETE FROM local_node.revenue_days",
-        "UPDATE local_node.closed_days SET until = 'epoch'",
-        "ANALYZE",
-    ] {
-        sqlx::query(statement).execute(&mut database).await.unwrap();
-    }
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+    seed_revenues(&mut database, 200_000).await;
     let expected: (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT sum(amount_minor) FROM local_node.local_revenues)::bigint, (SELECT sum(fee_minor) FROM local_node.local_revenues)::bigint,
                 (SELECT sum(net_minor) FROM local_node.local_revenues)::bigint, (SELECT sum(amount_minor) FROM local_node.local_refunds)::bigint",
@@ -62,14 +55,7 @@ async fn figures_are_right_and_quick_at_any_size(server: Postgres) {
 
     // A process that starts closes the days that have ended, once, whoever is first.
     let (second, third) = tokio::join!(node.replica(), node.replica());
-    fateh_tests::eventually("the days are closed", 20, async || {
-        let days: i64 = sqlx::query_scalar("SELECT count(*) FROM local_node.revenue_days")
-            .fetch_one(&mut node.database(server).await)
-            .await
-            .unwrap();
-        if days >= 99 { Ok(()) } else { Err(days) }
-    })
-    .await;
+    days_are_closed(&mut database).await;
     for replica in [&second, &third] {
         let closed = replica.users.get(STATISTICS, Some(&admin)).await.data(200);
         assert_eq!(money(&closed), expected, "after the days are closed");
