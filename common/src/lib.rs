@@ -3,8 +3,11 @@
 pub mod clock;
 pub mod envelope;
 pub mod hub;
+pub mod identity;
 pub mod lifecycle;
 pub mod management;
 pub mod money;
+pub mod service;
+pub mod sql;
 pub mod telemetry;
 pub mod tokens;

@@ -8,6 +8,7 @@ use std::{
 
 use fateh_common::{
     hub::{CentralClaims, IdentityRequest},
+    service::error::{ApiError, TOKEN_EXPIRED, UNAUTHENTICATED, UNAVAILABLE},
     tokens::{Claims, TokenError, Verifier, keys_from_jwks},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    error::{ApiError, TOKEN_EXPIRED, UNAUTHENTICATED, UNAVAILABLE},
     hub_client::HubError,
     state::AppState,
     storage::{centre_keys, users::User},

@@ -2,9 +2,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use fateh_common::hub::{IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, SYNC_PATH, SyncAnswer, SyncBatch};
+use fateh_common::{
+    hub::{IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, SYNC_PATH, SyncAnswer, SyncBatch},
+    service::error::ApiError,
+};
 use reqwest::{Client, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
+
+/// The centre does not answer.
+pub const HUB_AWAY: ApiError = ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, "hub-away", Duration::from_secs(30));
 
 /// Longer than any answer that helps.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -3,14 +3,13 @@
 use std::marker::PhantomData;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use fateh_common::{envelope::Language, hub::PartnerRole};
-
-use crate::{
-    error::{FORBIDDEN, Failed},
-    http::SignedIn,
-    state::AppState,
-    storage::users::Role,
+use fateh_common::{
+    envelope::Language,
+    hub::PartnerRole,
+    service::error::{FORBIDDEN, Failed},
 };
+
+use crate::{signed_in::SignedIn, state::AppState, storage::users::Role};
 
 /// Something that not everyone may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

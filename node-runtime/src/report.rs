@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fateh_common::identity::invitations;
 use fateh_crds::{AdminState, CHILD_NAME, NodeReport, NodeReportStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -12,11 +13,7 @@ use kube::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    metrics::Metrics,
-    state::AppState,
-    storage::{invitations, reports},
-};
+use crate::{metrics::Metrics, state::AppState, storage::reports};
 
 const FIELD_MANAGER: &str = "node-runtime";
 const PATCH_DEADLINE: Duration = Duration::from_secs(10);
@@ -57,7 +54,7 @@ async fn report(state: &AppState, client: &Client) -> Result<bool, ReportError> 
     if !reports::take_turn(&mut connection, now, earliest(now, state.node.report_interval())).await? {
         return Ok(false);
     }
-    let accepted = invitations::is_accepted(&mut connection).await?;
+    let accepted = invitations::is_accepted(state.identity.tables(), &mut connection).await?;
     let status = NodeReportStatus {
         reported_at: MicroTime(now),
         version: env!("CARGO_PKG_VERSION").to_owned(),

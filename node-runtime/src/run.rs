@@ -1,30 +1,32 @@
 //! Starts the runtime: configuration, database, both ports and the reporter; and ends it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use fateh_common::{
     clock::Clock,
     lifecycle,
     management::{self, Readiness},
+    service::{
+        database::Database,
+        files::FileError,
+        keys::{KeyRing, KeysError},
+        serve::serve,
+        words,
+    },
 };
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{self, Arguments, ConfigError},
-    database::Database,
+    WORDS,
+    config::{self, Arguments},
     hub_client::{Hub, HubError},
-    keys::{KeyRing, KeysError},
     metrics::Metrics,
-    passwords::Passwords,
     report, routes,
     state::AppState,
     storage, sync,
 };
-
-/// After the signal, requests are still taken for as long as routers need to learn of it.
-const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
 /// How often the database is kept in order.
 const ORDER_INTERVAL: Duration = Duration::from_secs(600);
@@ -34,7 +36,7 @@ const ORDER_INTERVAL: Duration = Duration::from_secs(600);
 pub enum RunError {
     /// A mounted file cannot be used.
     #[error("read the configuration")]
-    Config(#[from] ConfigError),
+    Config(#[from] FileError),
     /// The signing keys cannot be used.
     #[error("prepare the signing keys")]
     Keys(#[from] KeysError),
@@ -76,14 +78,15 @@ impl Readiness for DatabaseAnswers {
 /// When it cannot start.
 pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| RunError::TlsProvider)?;
+    words::install(&WORDS);
     let stop = lifecycle::cancelled_by_signals()?;
     let node = config::read_node(&arguments.mounts)?;
     let keys = KeyRing::read(arguments.mounts.clone(), &node.url)?;
     let hub = Hub::new(node.hub_url.clone(), arguments.mounts.join("hub-token/token"))?;
-    let database = Database::new(arguments.mounts, node.pool_size)?;
+    let database = Database::new(arguments.mounts, node.pool_size, "node-runtime")?;
     let metrics = Metrics::new()?;
     metrics.show_connections(database.clone())?;
-    let state = AppState::new(node, database.clone(), Clock::system(), Passwords::new(), keys, hub);
+    let state = AppState::new(node, database.clone(), Clock::system(), keys, hub);
 
     let management_listener = TcpListener::bind(arguments.management_address).await?;
     let listener = TcpListener::bind(arguments.http_address).await?;
@@ -97,14 +100,8 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     tasks.spawn(keep_order(state.clone(), stop.clone()));
     let (following, until) = (state.clone(), stop.clone());
     tasks.spawn(async move { following.keys.follow(until).await });
-    let last_request = delayed(&stop, LAST_REQUESTS);
-    tasks.spawn(async move {
-        let service = routes::router(state, metrics).into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(last_request.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the node can accept no more connections");
-        }
-    });
+    let router = routes::router(state, &metrics);
+    tasks.spawn(serve(listener, router, stop.clone()));
     tasks.close();
     lifecycle::drain(&stop, tasks.wait()).await;
     management.abort();
@@ -126,7 +123,7 @@ async fn keep_order(state: AppState, stop: CancellationToken) {
     loop {
         let kept = async {
             let mut connection = state.database.acquire().await?;
-            storage::clean_up(&mut connection, state.clock.now()).await?;
+            state.identity.clean_up(&mut connection).await?;
             storage::reports::close_days(&mut connection, state.clock.now()).await
         };
         if let Err(error) = kept.await {
@@ -137,16 +134,4 @@ async fn keep_order(state: AppState, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
     }
-}
-
-/// A token that is cancelled a while after `stop`.
-fn delayed(stop: &CancellationToken, delay: Duration) -> CancellationToken {
-    let (stop, later) = (stop.clone(), CancellationToken::new());
-    let delayed = later.clone();
-    tokio::spawn(async move {
-        stop.cancelled().await;
-        tokio::time::sleep(delay).await;
-        delayed.cancel();
-    });
-    later
 }

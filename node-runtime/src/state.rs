@@ -1,28 +1,26 @@
 //! What every request needs.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use fateh_common::{clock::Clock, tokens::Claims};
+use axum::extract::FromRef;
+use fateh_common::{
+    clock::Clock,
+    identity::{Identity, TOKEN_VALIDITY},
+    service::{client_address::TrustedProxies, database::Database, error::ApiError, keys::KeyRing},
+    tokens::Claims,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, pool::PoolConnection};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
+    PEOPLE,
     centre::Centre,
     config::NodeConfig,
-    database::Database,
-    error::ApiError,
     hub_client::Hub,
-    keys::KeyRing,
-    passwords::Passwords,
-    revocations::Revocations,
     storage::users::{Role, User},
-    throttle::Seen,
 };
-
-/// How long an access token holds.
-pub const TOKEN_VALIDITY: Duration = Duration::from_secs(600);
 
 /// Shared by all requests.
 #[derive(Clone)]
@@ -36,14 +34,10 @@ pub struct Inner {
     pub database: Database,
     /// The time.
     pub clock: Clock,
-    /// Hashes passwords.
-    pub passwords: Passwords,
+    /// Its people.
+    pub identity: Identity,
     /// Signs and checks tokens.
     pub keys: KeyRing,
-    /// Tokens that no longer hold.
-    pub revocations: Revocations,
-    /// Attempts at signing in that this process has seen.
-    pub attempts: Seen,
     /// The centre.
     pub hub: Hub,
     /// The keys of the centre's tokens.
@@ -72,28 +66,25 @@ impl std::ops::Deref for AppState {
     }
 }
 
+impl FromRef<AppState> for TrustedProxies {
+    fn from_ref(state: &AppState) -> Self {
+        Self(state.node.trusted_proxies.clone().into())
+    }
+}
+
 impl AppState {
     /// The state of one process.
     #[must_use]
-    pub fn new(
-        node: NodeConfig,
-        database: Database,
-        clock: Clock,
-        passwords: Passwords,
-        keys: KeyRing,
-        hub: Hub,
-    ) -> Self {
+    pub fn new(node: NodeConfig, database: Database, clock: Clock, keys: KeyRing, hub: Hub) -> Self {
         let centre = Centre::new(node.hub_issuer.clone(), node.url.clone());
         Self(Arc::new(Inner {
             node,
             centre,
+            identity: Identity::new(PEOPLE, database.clone(), clock.clone()),
             database,
             clock,
-            passwords,
             keys,
             hub,
-            revocations: Revocations::default(),
-            attempts: Seen::default(),
             told: Notify::new(),
             replica: Uuid::new_v4(),
         }))

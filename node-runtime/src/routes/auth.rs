@@ -3,41 +3,32 @@
 use std::net::IpAddr;
 
 use axum::{extract::State, http::StatusCode, response::Response};
+use fateh_common::{
+    identity::{self, INVITATION_INVALID, RESET_INVALID, TOKEN_VALIDITY, invitations, one_time, password_resets},
+    service::{
+        client_address::ClientAddress,
+        error::{ApiError, FORBIDDEN, Failed, NOT_FOUND, UNAUTHENTICATED},
+        extract::{Body, Speaks},
+        validation::{Problems, is_password, is_username},
+    },
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::Connection;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 use super::{Answer, Nothing};
 use crate::{
     centre::{self, GlobalToken},
-    client_address::ClientAddress,
-    error::{ApiError, FORBIDDEN, Failed, HUB_AWAY, NOT_FOUND, UNAUTHENTICATED},
-    http::{Body, Speaks},
-    one_time,
+    hub_client::HUB_AWAY,
     permissions::{May, OwnAccount},
-    sessions::{RefreshToken, SESSION_VALIDITY},
-    state::{AppState, TOKEN_VALIDITY},
-    storage::{
-        attempts, invitations, password_resets,
-        sessions::{self, Claimed},
-        users::{self, NewUser, Role, Status, User},
-    },
-    throttle::{ACCOUNT, Attempt},
-    validation::{Problems, is_password, is_username, key},
+    state::AppState,
+    storage::users::{self, NewUser, Role, User},
 };
 
-const WRONG_CREDENTIALS: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "wrong-credentials");
-/// Bytes of the longest e-mail.
-const MAX_LOGIN: usize = 254;
-const SUSPENDED: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "account-suspended");
-const INVITATION_INVALID: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "invitation-invalid");
-const RESET_INVALID: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "reset-invalid");
 const HUB_REFUSES: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "hub-refuses");
-const SESSION_ENDED: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "session-ended");
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -113,40 +104,15 @@ async fn login(
 }
 
 async fn sign_in(state: &AppState, address: Option<IpAddr>, login: Login) -> Result<Session, ApiError> {
-    // What no user can be called is not looked for, nor even folded, which takes its time.
-    if login.login.len() > MAX_LOGIN || login.login.chars().any(char::is_control) {
-        return Err(WRONG_CREDENTIALS);
-    }
-    let attempt = &Attempt::new(&key(&login.login), address);
-    let now = state.clock.now();
-    // Cheapest first: this process's count, then a place in the queue, and only then the database.
-    state.attempts.take(attempt, now).map_err(throttled)?;
-    let place = state.passwords.place()?;
-    // No connection is held while the password waits for its turn to be hashed.
-    let found = {
+    let proved = state.identity.authenticate(&login.login, login.password, address).await?;
+    let mut session = {
         let mut connection = state.connection().await?;
-        if !attempts::take(&mut connection, attempt, now).await? {
-            return Err(throttled(ACCOUNT.wait()));
-        }
-        users::find_by_login(&mut connection, &login.login).await?
+        let begun = state.identity.begin_session(&mut connection, &proved).await?;
+        session(state, &mut connection, begun).await?
     };
-    let (user, hash) = found.unzip();
-    let password = if is_password(&login.password) { login.password } else { String::new() };
-    if !state.passwords.verify(place, password, hash).await? {
-        return Err(WRONG_CREDENTIALS);
-    }
-    let user = user.ok_or(WRONG_CREDENTIALS)?;
-    if user.status != Status::Active {
-        return Err(SUSPENDED);
-    }
-    state.attempts.give_back(attempt);
-    let mut session = begin_session(state, &mut *state.connection().await?, user, Some(attempt)).await?;
+    // No connection is held while the centre is asked.
     session.global_token = centre::token_for(state, &session.user).await;
     Ok(session)
-}
-
-pub fn throttled(wait: std::time::Duration) -> ApiError {
-    ApiError::Later(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", wait)
 }
 
 /// Begin the next ten minutes of a session.
@@ -161,24 +127,9 @@ async fn refresh(
 }
 
 async fn go_on(state: &AppState, token: &str) -> Result<Session, ApiError> {
-    let token = RefreshToken::parse(token).ok_or(SESSION_ENDED)?;
-    let successor = RefreshToken::new(token.session, rand::random());
     let mut connection = state.connection().await?;
-    match sessions::claim(&mut connection, &token, successor, state.clock.now()).await? {
-        Claimed::Token { user, token, expires_at } => {
-            let user = users::find(&mut connection, user).await?.ok_or(SESSION_ENDED)?;
-            if user.status != Status::Active {
-                sessions::end(&mut connection, token.session).await?;
-                return Err(SUSPENDED);
-            }
-            session(state, user, &token, expires_at)
-        }
-        Claimed::Reused => {
-            tracing::warn!(session = %token.session, "a refresh token was used a second time; its session is ended");
-            Err(SESSION_ENDED)
-        }
-        Claimed::Unknown => Err(SESSION_ENDED),
-    }
+    let refreshed = state.identity.refresh(&mut connection, token).await?;
+    session(state, &mut connection, refreshed).await
 }
 
 /// Get the token for the centre that a sign-in could not bring.
@@ -212,19 +163,7 @@ async fn logout(
     speaks: Speaks,
     Body(refresh): Body<Refresh>,
 ) -> Result<Response, Failed> {
-    let ended = async {
-        // One that is no session of ours has ended already.
-        if let Some(token) = RefreshToken::parse(&refresh.refresh_token) {
-            let mut connection = state.connection().await?;
-            let successor = RefreshToken::new(token.session, rand::random());
-            if let Claimed::Token { token, .. } =
-                sessions::claim(&mut connection, &token, successor, state.clock.now()).await?
-            {
-                sessions::end(&mut connection, token.session).await?;
-            }
-        }
-        Ok(())
-    };
+    let ended = async { state.identity.end_session(&mut *state.connection().await?, &refresh.refresh_token).await };
     speaks.answer(StatusCode::OK, "signed-out", ended.await)
 }
 
@@ -247,13 +186,15 @@ async fn become_admin(state: &AppState, acceptance: Acceptance) -> Result<Sessio
     let token_hash = Sha256::digest(&acceptance.token);
     let now = state.clock.now();
     // Looked at first, so that a wrong token costs no hash; claimed again below.
-    if invitations::claim(&mut *state.connection().await?, &token_hash, now).await?.is_none() {
+    if invitations::claim(state.identity.tables(), &mut *state.connection().await?, &token_hash, now).await?.is_none() {
         return Err(INVITATION_INVALID);
     }
-    let password_hash = state.passwords.hash(state.passwords.place()?, acceptance.password).await?;
+    let password_hash = state.identity.hash(acceptance.password).await?;
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
-    let email = invitations::claim(&mut transaction, &token_hash, now).await?.ok_or(INVITATION_INVALID)?;
+    let email = invitations::claim(state.identity.tables(), &mut transaction, &token_hash, now)
+        .await?
+        .ok_or(INVITATION_INVALID)?;
     let new = NewUser {
         username: &acceptance.username,
         email: &email,
@@ -262,8 +203,9 @@ async fn become_admin(state: &AppState, acceptance: Acceptance) -> Result<Sessio
         profile: &serde_json::json!({}),
     };
     let user = users::insert(&mut transaction, &new, now).await?;
-    invitations::accept(&mut transaction, user.id, now).await?;
-    let session = begin_session(state, &mut transaction, user, None).await?;
+    invitations::accept(state.identity.tables(), &mut transaction, user.id, now).await?;
+    let begun = state.identity.begin_first_session(&mut transaction, &user.security()).await?;
+    let session = session(state, &mut transaction, begun).await?;
     transaction.commit().await?;
     Ok(session)
 }
@@ -286,51 +228,36 @@ async fn set_forgotten(state: &AppState, reset: Reset) -> Result<(), ApiError> {
     let (user, token_hash) = one_time::parse(&reset.token).ok_or(RESET_INVALID)?;
     let now = state.clock.now();
     // Looked at first, so that a wrong token costs no hash; taken below.
-    if !password_resets::holds(&mut *state.connection().await?, user, &token_hash, now).await? {
+    if !password_resets::holds(state.identity.tables(), &mut *state.connection().await?, user, &token_hash, now).await?
+    {
         return Err(RESET_INVALID);
     }
-    let password_hash = state.passwords.hash(state.passwords.place()?, reset.password).await?;
+    let password_hash = state.identity.hash(reset.password).await?;
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
-    if !password_resets::take(&mut transaction, user, &token_hash, now).await? {
+    if !password_resets::take(state.identity.tables(), &mut transaction, user, &token_hash, now).await? {
         return Err(RESET_INVALID);
     }
     let user = users::set_password(&mut transaction, user, &password_hash, None, now).await?.ok_or(RESET_INVALID)?;
-    sessions::end_all(&mut transaction, user.id).await?;
+    state.identity.end_sessions(&mut transaction, user.id).await?;
     transaction.commit().await?;
-    state.revocations.note(user.security());
+    state.identity.revoke(user.security());
     Ok(())
 }
 
-/// Begins a session for a user who has proved who it is.
-pub async fn begin_session(
+/// What a client is told of a session that was begun or went on.
+pub async fn session(
     state: &AppState,
     connection: &mut sqlx::PgConnection,
-    mut user: User,
-    attempt: Option<&Attempt>,
+    session: identity::Session,
 ) -> Result<Session, ApiError> {
-    let now = state.clock.now();
-    let token = RefreshToken::new(Uuid::new_v4(), rand::random());
-    let expires_at = now.saturating_add(SESSION_VALIDITY).unwrap_or(now);
-    if !sessions::begin(connection, &user.security(), &token, expires_at, attempt, now).await? {
-        return Err(WRONG_CREDENTIALS);
-    }
-    user.last_sign_in = Some(now);
-    session(state, user, &token, expires_at)
-}
-
-fn session(
-    state: &AppState,
-    user: User,
-    refresh_token: &RefreshToken,
-    refresh_expires_at: Timestamp,
-) -> Result<Session, ApiError> {
+    let user = users::find(connection, session.user).await?.ok_or(GONE)?;
     Ok(Session {
         access_token: state.issue_token(&user)?,
         token_type: "Bearer",
         expires_in: TOKEN_VALIDITY.as_secs(),
-        refresh_token: refresh_token.text(),
-        refresh_expires_at,
+        refresh_token: session.refresh_token,
+        refresh_expires_at: session.expires_at,
         user,
         // Only a sign-in asks the centre; the others can have it by its own route.
         global_token: state.hub.is_known().then_some(GlobalToken::Pending),

@@ -5,7 +5,15 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use fateh_common::envelope::Language;
+use fateh_common::{
+    envelope::Language,
+    service::{
+        error::{ApiError, Failed, NOT_FOUND},
+        extract::{Body, Id, Parameters, Speaks},
+        validation::{Problems, is_language, is_storable},
+    },
+    sql::new_id,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,15 +24,10 @@ use uuid::Uuid;
 use super::{Answer, Nothing};
 use crate::{
     content::{Path, edit, merge},
-    error::{ApiError, Failed, NOT_FOUND},
-    http::{Body, Id, Parameters, SignedIn, Speaks},
     permissions::{EditContent, May, ReadContent},
+    signed_in::SignedIn,
     state::AppState,
-    storage::{
-        contents::{self, Content, Filter, Kind, Listed, State as Standing},
-        users::new_id,
-    },
-    validation::{Problems, is_language, is_storable},
+    storage::contents::{self, Content, Filter, Kind, Listed, State as Standing},
 };
 
 const DEFAULT_LIMIT: i64 = 50;

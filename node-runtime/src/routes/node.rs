@@ -7,13 +7,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use fateh_common::service::{error::Failed, extract::Speaks};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Answer;
 
-use crate::{error::Failed, http::Speaks, state::AppState};
+use crate::state::AppState;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().route("/", get(describe)).routes(routes!(describe)).routes(routes!(jwks))

@@ -7,7 +7,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use fateh_common::money::{decimal, parse_minor_units};
+use fateh_common::{
+    money::{decimal, parse_minor_units},
+    service::{
+        error::{ApiError, Failed, NOT_FOUND},
+        extract::{Body, Id, Parameters, Speaks},
+        validation::{Problems, is_profile},
+    },
+};
 use futures::stream;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -19,12 +26,10 @@ use uuid::Uuid;
 
 use super::Answer;
 use crate::{
-    error::{ApiError, Failed, NOT_FOUND},
-    http::{Body, Id, Parameters, SignedIn, Speaks},
     permissions::{May, ReadRevenue, RecordRevenue},
+    signed_in::SignedIn,
     state::AppState,
     storage::revenues::{self, Filter, Kind, NewRevenue, Once, Refunded, Request},
-    validation::{Problems, is_profile},
 };
 
 const NODE_HEADER: &str = "x-node-id";

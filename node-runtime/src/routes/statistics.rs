@@ -1,7 +1,10 @@
 //! `GET /api/local/statistics`: how the node is doing.
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use fateh_common::money::decimal;
+use fateh_common::{
+    money::decimal,
+    service::{error::Failed, extract::Speaks},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,8 +12,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Answer;
 use crate::{
-    error::Failed,
-    http::Speaks,
     permissions::{May, ReadStatistics},
     state::AppState,
     storage::{outbox, reports},

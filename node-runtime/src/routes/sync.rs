@@ -1,6 +1,10 @@
 //! `POST /api/local/sync`: tells the centre now, and says what was sent and what still waits.
 
 use axum::{extract::State, http::StatusCode, response::Response};
+use fateh_common::service::{
+    error::{ApiError, Failed},
+    extract::Speaks,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,8 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Answer;
 use crate::{
-    error::{ApiError, Failed, HUB_AWAY},
-    http::Speaks,
+    hub_client::HUB_AWAY,
     permissions::{May, RunSync},
     state::AppState,
     sync::{self, SyncError},

@@ -1,6 +1,14 @@
 //! `/api/local/users`: the node's people, and `/api/local/users/me`: oneself.
 
 use axum::{extract::State, http::StatusCode, response::Response};
+use fateh_common::{
+    identity::{one_time, password_resets},
+    service::{
+        error::{ApiError, Failed, NOT_FOUND},
+        extract::{Body, Id, Parameters, Speaks},
+        validation::{Problems, is_email, is_password, is_profile, is_username, key},
+    },
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,24 +19,15 @@ use uuid::Uuid;
 
 use super::{Answer, Nothing, auth};
 use crate::{
-    error::{ApiError, Failed, NOT_FOUND},
-    http::{Body, Id, Parameters, Speaks},
-    one_time,
     permissions::{ManageUsers, May, OwnAccount, ReadUsers},
     state::AppState,
-    storage::{
-        attempts, password_resets, sessions,
-        users::{self, Change, Filter, NewUser, Role, Status, User},
-    },
-    throttle::{ACCOUNT, Attempt},
-    validation::{Problems, is_email, is_password, is_profile, is_username, key},
+    storage::users::{self, Change, Filter, NewUser, Role, Status, User},
 };
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
 const RESET_VALIDITY: SignedDuration = SignedDuration::from_hours(24);
 const LAST_ADMIN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "last-admin");
-const WRONG_PASSWORD: ApiError = ApiError::Refused(StatusCode::FORBIDDEN, "wrong-password");
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -145,7 +144,7 @@ async fn make(state: &AppState, creation: Creation) -> Result<User, ApiError> {
     problems.unless(role.is_some(), "role", "field-role");
     problems.unless(is_profile(&profile), "profile", "field-profile");
     problems.refuse()?;
-    let password_hash = state.passwords.hash(state.passwords.place()?, creation.password).await?;
+    let password_hash = state.identity.hash(creation.password).await?;
     let new = NewUser {
         username: &creation.username,
         email: &creation.email,
@@ -235,10 +234,10 @@ async fn alter(state: &AppState, id: Uuid, change: Change) -> Result<User, ApiEr
         return Err(LAST_ADMIN);
     }
     if user.status == Status::Suspended {
-        sessions::end_all(&mut transaction, id).await?;
+        state.identity.end_sessions(&mut transaction, id).await?;
     }
     transaction.commit().await?;
-    state.revocations.note(user.security());
+    state.identity.revoke(user.security());
     Ok(user)
 }
 
@@ -259,10 +258,10 @@ async fn remove(
         if admins_left == 0 && before.role == Role::Admin {
             return Err(LAST_ADMIN);
         }
-        sessions::end_all(&mut transaction, id).await?;
+        state.identity.end_sessions(&mut transaction, id).await?;
         let user = users::delete(&mut transaction, id, state.clock.now()).await?.ok_or(NOT_FOUND)?;
         transaction.commit().await?;
-        state.revocations.note(user.security());
+        state.identity.revoke(user.security());
         Ok(())
     };
     speaks.answer(StatusCode::OK, "user-deleted", removed.await)
@@ -291,7 +290,7 @@ async fn begin_reset(
         let (token, hash) = one_time::make(id, rand::random());
         let now = state.clock.now();
         let expires_at = now.saturating_add(RESET_VALIDITY).unwrap_or(now);
-        password_resets::replace(&mut connection, id, &hash, expires_at).await?;
+        password_resets::replace(state.identity.tables(), &mut connection, id, &hash, expires_at).await?;
         Ok(ResetToken { token, expires_at })
     };
     speaks.answer(StatusCode::CREATED, "reset-made", made.await)
@@ -362,31 +361,19 @@ async fn set_own_password(state: &AppState, id: Uuid, passwords: NewPassword) ->
     let mut problems = Problems::default();
     problems.unless(is_password(&passwords.new_password), "newPassword", "field-password");
     problems.refuse()?;
-    // A stolen token is no licence to guess.
-    let attempt = Attempt::own(id);
-    state.attempts.take(&attempt, state.clock.now()).map_err(auth::throttled)?;
-    let (before, hash) = {
-        let mut connection = state.connection().await?;
-        if !attempts::take(&mut connection, &attempt, state.clock.now()).await? {
-            return Err(auth::throttled(ACCOUNT.wait()));
-        }
-        users::find_with_hash(&mut connection, id).await?.ok_or(auth::GONE)?
-    };
-    if !state.passwords.verify(state.passwords.place()?, passwords.current_password, Some(hash)).await? {
-        return Err(WRONG_PASSWORD);
-    }
-    state.attempts.give_back(&attempt);
-    let hash = state.passwords.hash(state.passwords.place()?, passwords.new_password).await?;
+    let before = state.identity.prove_again(id, passwords.current_password).await?;
+    let hash = state.identity.hash(passwords.new_password).await?;
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
-    let user = users::set_password(&mut transaction, id, &hash, Some(before.security_version), state.clock.now())
+    let user = users::set_password(&mut transaction, id, &hash, Some(before.version), state.clock.now())
         .await?
         .ok_or(auth::GONE)?;
-    sessions::end_all(&mut transaction, id).await?;
+    state.identity.end_sessions(&mut transaction, id).await?;
     let security = user.security();
-    let session = auth::begin_session(state, &mut transaction, user, None).await?;
+    let begun = state.identity.begin_first_session(&mut transaction, &security).await?;
+    let session = auth::session(state, &mut transaction, begun).await?;
     transaction.commit().await?;
-    state.revocations.note(security);
+    state.identity.revoke(security);
     Ok(session)
 }
 

@@ -1,10 +1,9 @@
 //! The centre's public keys, and whose turn it is to ask for them.
 
+use fateh_common::sql::{from_sql, to_sql};
 use jiff::Timestamp;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-
-use super::{from_sql, to_sql};
 
 /// The JWKS as it was fetched last, and when; none when it never was.
 ///

@@ -1,6 +1,7 @@
 //! `local_content`: the node's own, and what was distributed to it. A document holds the title beside the body, so that
 //! one merge covers both.
 
+use fateh_common::sql::{from_sql, to_sql};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +10,6 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{from_sql, to_sql};
 use crate::content::merge::Conflict;
 
 /// What it is.

@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use fateh_common::hub::{Event, Outcome, SyncItem, SyncResult};
+use fateh_common::{
+    hub::{Event, Outcome, SyncItem, SyncResult},
+    sql::{from_sql, to_sql},
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-use super::{from_sql, to_sql};
 
 /// A user was made.
 pub const USER_CREATED: &str = "user_created";

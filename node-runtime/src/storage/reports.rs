@@ -1,11 +1,10 @@
 //! The figures that the node reports, and whose turn it is to report them.
 
+use fateh_common::sql::to_sql;
 use fateh_crds::{ContentStatistics, RevenueStatistics, Statistics, UserStatistics, UsersByRole};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-
-use super::to_sql;
 
 const ACTIVE_DAYS: i64 = 30;
 /// A day is summed up when it has ended for so long.

@@ -1,5 +1,6 @@
 //! `local_revenues`, `local_refunds` and the ledger behind them. Rows are added, never changed.
 
+use fateh_common::sql::{from_sql, to_sql};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,7 +9,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{from_sql, outbox, to_sql};
+use super::outbox;
 
 /// What was paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]

@@ -1,5 +1,10 @@
 //! `local_users`.
 
+use fateh_common::{
+    identity::Security,
+    service::validation::key,
+    sql::{from_sql, new_id, to_sql},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,8 +13,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{from_sql, outbox, to_sql};
-use crate::validation::key;
+use super::outbox;
 
 /// What a user is on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
@@ -83,17 +87,6 @@ impl User {
     pub fn security(&self) -> Security {
         Security { user: self.id, version: self.security_version, active: self.status == Status::Active }
     }
-}
-
-/// Which of a user's tokens hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Security {
-    /// The user.
-    pub user: Uuid,
-    /// The version that a token must carry.
-    pub version: i32,
-    /// Whether any holds.
-    pub active: bool,
 }
 
 /// A user to be made.
@@ -407,32 +400,7 @@ pub async fn other_active_admins(connection: &mut PgConnection, id: Uuid) -> Res
     Ok(admins.into_iter().filter(|admin| *admin != id).count())
 }
 
-/// Which tokens hold of the users of whom something changed since then.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn security_changed_since(
-    connection: &mut PgConnection,
-    since: Timestamp,
-) -> Result<Vec<Security>, sqlx::Error> {
-    let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(
-        "SELECT id, security_version, status = 'active' FROM local_node.local_users WHERE security_changed_at > $1",
-    )
-    .bind(to_sql(since))
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|(user, version, active)| Security { user, version, active }).collect())
-}
-
 /// What is looked for, letter by letter, in a pattern.
 fn escaped(text: &str) -> String {
     text.chars().flat_map(|c| matches!(c, '%' | '_' | '\\').then_some('\\').into_iter().chain([c])).collect()
-}
-
-/// An identifier of version 7, so that they sort by the time of their making.
-#[must_use]
-pub fn new_id(now: Timestamp) -> Uuid {
-    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-    let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds))
 }

@@ -1,4 +1,4 @@
-//! The keys of the node's tokens: read from the mounted files, and read again when they change.
+//! The keys of a service's tokens: read from the mounted files, and read again when they change.
 
 use std::{
     path::PathBuf,
@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use fateh_common::tokens::{AcceptedKey, KeyError, SigningKey, Verifier, public_key_from_pem};
+use crate::tokens::{AcceptedKey, KeyError, SigningKey, Verifier, public_key_from_pem};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, ConfigError, KeyFiles};
+use super::files::{self, FileError, KeyFiles};
 
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub enum KeysError {
     /// A file cannot be read.
     #[error("read the signing keys")]
-    Read(#[from] ConfigError),
+    Read(#[from] FileError),
     /// A file holds no key.
     #[error("use the signing keys")]
     Use(#[from] KeyError),
@@ -36,18 +36,18 @@ pub struct Keys {
 /// The keys in use. Reading them never waits for a change.
 pub struct KeyRing {
     mounts: PathBuf,
-    /// Issuer and audience of the node's tokens.
+    /// Issuer and audience of the tokens.
     url: String,
     current: RwLock<(KeyFiles, Arc<Keys>)>,
 }
 
 impl KeyRing {
-    /// The keys under `mounts`, for the node that answers at `url`.
+    /// The keys under `mounts`, for the service that answers at `url`.
     ///
     /// # Errors
     /// When a file cannot be used.
     pub fn read(mounts: PathBuf, url: &str) -> Result<Self, KeysError> {
-        let files = config::read_signing_keys(&mounts)?;
+        let files = files::read_signing_keys(&mounts)?;
         let keys = Arc::new(parse(&files, url)?);
         Ok(Self { mounts, url: url.to_owned(), current: RwLock::new((files, keys)) })
     }
@@ -75,7 +75,7 @@ impl KeyRing {
 
     /// True when the files had changed.
     fn refresh(&self) -> Result<bool, KeysError> {
-        let files = config::read_signing_keys(&self.mounts)?;
+        let files = files::read_signing_keys(&self.mounts)?;
         if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == files {
             return Ok(false);
         }

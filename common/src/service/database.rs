@@ -1,4 +1,4 @@
-//! The connections to the node's database, under a password that may be changed while the node serves.
+//! The connections to a service's database, under a password that may be changed while it serves.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use sqlx::{ConnectOptions, Connection, PgPool, Postgres, pool::PoolConnection, p
 
 use tokio::sync::Mutex;
 
-use crate::config::{self, ConfigError};
+use super::files::{self, FileError};
 
 /// SQLSTATE of a wrong password, and of a role that may not sign in.
 const REFUSED: [&str; 2] = ["28P01", "28000"];
@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Database {
     pool: PgPool,
     mounts: PathBuf,
+    /// What the server shows of a connection.
+    application: &'static str,
     /// One search for a password at a time: a role has few connections.
     searching: Arc<Mutex<()>>,
 }
@@ -28,14 +30,14 @@ impl Database {
     ///
     /// # Errors
     /// When a file cannot be used.
-    pub fn new(mounts: PathBuf, size: u32) -> Result<Self, ConfigError> {
-        let options = config::read_database(&mounts)?.swap_remove(0);
+    pub fn new(mounts: PathBuf, size: u32, application: &'static str) -> Result<Self, FileError> {
+        let options = files::read_database(&mounts, application)?.swap_remove(0);
         let pool = PgPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(PATIENCE)
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options);
-        Ok(Self { pool, mounts, searching: Arc::default() })
+        Ok(Self { pool, mounts, application, searching: Arc::default() })
     }
 
     /// A connection. When the password is refused, those in the files are tried: it was changed.
@@ -67,7 +69,7 @@ impl Database {
 
     /// Looks for a password that is accepted, and connects with it from now on.
     async fn find_password(&self) -> bool {
-        let candidates = match config::read_database(&self.mounts) {
+        let candidates = match files::read_database(&self.mounts, self.application) {
             Ok(candidates) => candidates,
             Err(error) => {
                 tracing::warn!(%error, "the database's password cannot be read");

@@ -1,9 +1,9 @@
-//! What users may send: checked and normalised here, before anything else sees it. Pure.
+//! What people may send: checked and normalised here, before anything else sees it. Pure.
 
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::error::ApiError;
+use super::error::ApiError;
 
 /// Collects what is wrong with a request, so that one answer names every field.
 #[derive(Debug, Default)]

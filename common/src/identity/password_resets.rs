@@ -4,22 +4,24 @@ use jiff::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::to_sql;
+use super::Tables;
+use crate::sql::to_sql;
 
 /// Keeps the hash of a user's one-time token, in place of one before.
 ///
 /// # Errors
 /// When the statement fails.
 pub async fn replace(
+    tables: &Tables,
     connection: &mut PgConnection,
     user: Uuid,
     token_hash: &[u8],
     expires_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO local_node.password_resets (user_id, token_hash, expires_at) VALUES ($1, $2, $3)
+    sqlx::query(tables.sql(
+        "INSERT INTO {schema}.password_resets (user_id, token_hash, expires_at) VALUES ($1, $2, $3)
          ON CONFLICT (user_id) DO UPDATE SET token_hash = excluded.token_hash, expires_at = excluded.expires_at",
-    )
+    ))
     .bind(user)
     .bind(token_hash)
     .bind(to_sql(expires_at))
@@ -33,14 +35,13 @@ pub async fn replace(
 /// # Errors
 /// When the statement fails.
 pub async fn holds(
+    tables: &Tables,
     connection: &mut PgConnection,
     user: Uuid,
     token_hash: &[u8],
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM local_node.password_resets WHERE user_id = $1 AND token_hash = $2 AND expires_at > $3)",
-    )
+    sqlx::query_scalar(tables.sql("SELECT EXISTS (SELECT FROM {schema}.password_resets WHERE user_id = $1 AND token_hash = $2 AND expires_at > $3)"))
     .bind(user)
     .bind(token_hash)
     .bind(to_sql(now))
@@ -53,13 +54,14 @@ pub async fn holds(
 /// # Errors
 /// When the statement fails.
 pub async fn take(
+    tables: &Tables,
     connection: &mut PgConnection,
     user: Uuid,
     token_hash: &[u8],
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
     let taken = sqlx::query(
-        "DELETE FROM local_node.password_resets WHERE user_id = $1 AND token_hash = $2 AND expires_at > $3",
+        tables.sql("DELETE FROM {schema}.password_resets WHERE user_id = $1 AND token_hash = $2 AND expires_at > $3"),
     )
     .bind(user)
     .bind(token_hash)

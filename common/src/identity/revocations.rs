@@ -10,10 +10,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::{Identity, Security, TOKEN_VALIDITY};
 use crate::{
-    error::{ApiError, UNAUTHENTICATED, UNAVAILABLE},
-    state::{AppState, TOKEN_VALIDITY},
-    storage::users::{self, Security},
+    service::error::{ApiError, UNAUTHENTICATED, UNAVAILABLE},
+    sql::to_sql,
 };
 
 /// What was read longer ago is read anew. Only when someone asks: an idle node leaves the database alone.
@@ -84,40 +84,48 @@ impl Revocations {
     }
 }
 
-/// Whether a token with this version of the user's rights still holds, by what was read within seconds.
-///
-/// # Errors
-/// Unauthenticated when it does not; unavailable when it is not known.
-pub async fn check(state: &AppState, user: Uuid, version: i32) -> Result<(), ApiError> {
-    let revocations = &state.revocations;
-    let now = state.clock.now();
-    if revocations.is_older_than(MAX_AGE, now) {
-        let _turn = revocations.reading.lock().await;
-        // Another may have read it meanwhile.
-        if revocations.is_older_than(FRESH, now) {
-            read(state).await?;
-        }
-    } else if revocations.is_older_than(FRESH, now) {
-        let state = state.clone();
-        // What is known is recent enough for this request; the next ones are to have better.
-        tokio::spawn(async move {
-            let Ok(_turn) = state.revocations.reading.try_lock() else { return };
-            if let Err(error) = read(&state).await {
-                tracing::warn!(%error, "which tokens still hold cannot be read");
+impl Identity {
+    /// Whether a token with this version of the user's rights still holds, by what was read within seconds.
+    ///
+    /// # Errors
+    /// Unauthenticated when it does not; unavailable when it is not known.
+    pub async fn check_revocation(&self, user: Uuid, version: i32) -> Result<(), ApiError> {
+        let revocations = &self.revocations;
+        let now = self.clock.now();
+        if revocations.is_older_than(MAX_AGE, now) {
+            let _turn = revocations.reading.lock().await;
+            // Another may have read it meanwhile.
+            if revocations.is_older_than(FRESH, now) {
+                self.read_revocations().await?;
             }
-        });
+        } else if revocations.is_older_than(FRESH, now) {
+            let identity = self.clone();
+            // What is known is recent enough for this request; the next ones are to have better.
+            tokio::spawn(async move {
+                let Ok(_turn) = identity.revocations.reading.try_lock() else { return };
+                if let Err(error) = identity.read_revocations().await {
+                    tracing::warn!(%error, "which tokens still hold cannot be read");
+                }
+            });
+        }
+        revocations.check(user, version, self.clock.now())
     }
-    revocations.check(user, version, state.clock.now())
-}
 
-/// Asks the database.
-async fn read(state: &AppState) -> Result<(), sqlx::Error> {
-    let now = state.clock.now();
-    state.revocations.begin();
-    let since = now.saturating_sub(TOKEN_VALIDITY + MARGIN).unwrap_or(now);
-    let changed = users::security_changed_since(&mut *state.database.acquire().await?, since).await?;
-    state.revocations.replace(changed, now);
-    Ok(())
+    /// Asks the database.
+    async fn read_revocations(&self) -> Result<(), sqlx::Error> {
+        let now = self.clock.now();
+        self.revocations.begin();
+        let since = now.saturating_sub(TOKEN_VALIDITY + MARGIN).unwrap_or(now);
+        let changed: Vec<(Uuid, i32, bool)> = sqlx::query_as(self.tables.sql(
+            "SELECT id, security_version, status = 'active' FROM {schema}.{users} WHERE security_changed_at > $1",
+        ))
+        .bind(to_sql(since))
+        .fetch_all(&mut *self.database.acquire().await?)
+        .await?;
+        let changed = changed.into_iter().map(|(user, version, active)| Security { user, version, active });
+        self.revocations.replace(changed.collect(), now);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

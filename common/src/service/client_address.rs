@@ -1,28 +1,36 @@
 //! Where a request comes from: what the trusted proxy says, and nobody else.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts},
+    extract::{ConnectInfo, FromRef, FromRequestParts},
     http::{HeaderMap, request::Parts},
 };
 use ipnet::IpNet;
-
-use crate::state::AppState;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Addresses that are looked at; a longer list is not an honest one.
 const MAX_HOPS: usize = 16;
 
+/// Ranges of the proxies whose word on a client's address is believed; a part of the service's state.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(pub Arc<[IpNet]>);
+
 /// The client's address; none when even the connection's is not known.
 pub struct ClientAddress(pub Option<IpAddr>);
 
-impl FromRequestParts<AppState> for ClientAddress {
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress
+where
+    TrustedProxies: FromRef<S>,
+{
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        Ok(Self(peer.map(|peer| client_of(peer, &parts.headers, &state.node.trusted_proxies))))
+        Ok(Self(peer.map(|peer| client_of(peer, &parts.headers, &TrustedProxies::from_ref(state).0))))
     }
 }
 

@@ -11,7 +11,7 @@ use argon2::{
 };
 use tokio::sync::Semaphore;
 
-use crate::error::{ApiError, OVERLOADED};
+use crate::service::error::{ApiError, OVERLOADED};
 
 /// One hash at a time takes 20 ms of one core and 19 MiB.
 const AT_ONCE: usize = 1;

@@ -8,7 +8,11 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Answer, Nothing};
+use crate::envelope::Envelope;
+
+/// No data: null.
+#[derive(ToSchema)]
+pub struct Nothing;
 
 const FAILURE: &str = "Failure";
 
@@ -16,12 +20,12 @@ const FAILURE: &str = "Failure";
 pub fn complete(description: &mut OpenApi) {
     let components = description.components.take().unwrap_or_default();
     let mut schemas = Vec::new();
-    Answer::<Nothing>::schemas(&mut schemas);
+    Envelope::<Nothing>::schemas(&mut schemas);
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     description.components = Some(
         ComponentsBuilder::from(components)
             .schemas_from_iter(schemas)
-            .schema(FAILURE, Answer::<Nothing>::schema())
+            .schema(FAILURE, Envelope::<Nothing>::schema())
             .security_scheme("token", SecurityScheme::Http(token))
             .build(),
     );

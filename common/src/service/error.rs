@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use super::words;
+use crate::envelope::{Envelope, FieldError, Language};
 use axum::{
     Json,
     extract::rejection::JsonRejection,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use fateh_common::envelope::{Envelope, FieldError, Language};
-
-use crate::messages;
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +45,6 @@ pub const OVERLOADED: ApiError = ApiError::Later(StatusCode::SERVICE_UNAVAILABLE
 /// A part that is needed does not answer.
 pub const UNAVAILABLE: ApiError =
     ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, "unavailable", Duration::from_secs(1));
-/// The centre does not answer.
-pub const HUB_AWAY: ApiError = ApiError::Later(StatusCode::SERVICE_UNAVAILABLE, "hub-away", Duration::from_secs(30));
 /// There is nothing of that name.
 pub const NOT_FOUND: ApiError = ApiError::Refused(StatusCode::NOT_FOUND, "not-found");
 
@@ -68,12 +65,11 @@ impl ApiError {
         let fields = match self {
             Self::Invalid(fields) => fields
                 .into_iter()
-                .map(|(field, key)| FieldError { field, message: messages::text(language, key) })
+                .map(|(field, key)| FieldError { field, message: words::text(language, key) })
                 .collect(),
             _ => Vec::new(),
         };
-        let mut response =
-            (status, Json(Envelope::failure(code, messages::text(language, code), fields))).into_response();
+        let mut response = (status, Json(Envelope::failure(code, words::text(language, code), fields))).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -106,16 +102,15 @@ const PASSING: [&str; 9] = ["57P01", "57P02", "57P03", "53300", "57014", "55P03"
 /// Named constraints are the client's to mend; a server out of reach passes; the rest is ours.
 fn classify_database(error: &sqlx::Error) -> (StatusCode, &'static str) {
     match error {
-        sqlx::Error::Database(database) => match database.constraint() {
-            Some("local_users_username_unique") => return (StatusCode::CONFLICT, "username-taken"),
-            Some("local_users_email_unique") => return (StatusCode::CONFLICT, "email-taken"),
-            Some("local_revenues_user_id_fkey") => return (StatusCode::UNPROCESSABLE_ENTITY, "unknown-user"),
-            _ if database.code().is_some_and(|code| PASSING.contains(&&*code)) => {
+        sqlx::Error::Database(database) => {
+            if let Some(refusal) = database.constraint().and_then(words::of_constraint) {
+                return refusal;
+            }
+            if database.code().is_some_and(|code| PASSING.contains(&&*code)) {
                 tracing::warn!(%error, "the database could not carry a request out now");
                 return (StatusCode::SERVICE_UNAVAILABLE, "unavailable");
             }
-            _ => {}
-        },
+        }
         sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed

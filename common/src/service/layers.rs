@@ -1,0 +1,129 @@
+//! The layers around a service's routes, and the routes that every service has.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    error_handling::HandleErrorLayer,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+use tower::{
+    BoxError, ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, timeout::TimeoutLayer,
+};
+use tower_http::{
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    trace::TraceLayer,
+};
+use tracing::Span;
+use utoipa::openapi::{OpenApi, OpenApiBuilder, info::InfoBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
+
+use super::{
+    error::{ApiError, NOT_FOUND, OVERLOADED},
+    metrics::{self, Requests},
+    openapi,
+};
+
+const REQUEST_ID: &str = "x-request-id";
+/// A body is no larger, where a route does not say otherwise.
+pub const MAX_BODY: usize = 64 * 1024;
+const MAX_IN_FLIGHT: usize = 256;
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Routes that describe themselves, to be merged into.
+#[must_use]
+pub fn describing<S: Clone + Send + Sync + 'static>(title: &str, version: &str) -> OpenApiRouter<S> {
+    let info = InfoBuilder::new().title(title).version(version);
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info.build()).build())
+}
+
+/// The routes, and their description with what every operation has in common.
+pub fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>) -> (Router<S>, OpenApi) {
+    let (routes, mut description) = routes.split_for_parts();
+    openapi::complete(&mut description);
+    (routes, description)
+}
+
+/// The service that people reach: the routes with `/api/openapi.json`, limits, request ids, metrics and the headers of
+/// safety.
+pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, requests: Requests, state: S) -> Router {
+    let (routes, description) = described(routes);
+    let description = Arc::new(description);
+    routes
+        .route("/api/openapi.json", get(async move || Json(Arc::clone(&description))))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(
+            ServiceBuilder::new()
+                .layer(HandleErrorLayer::new(refuse))
+                .layer(LoadShedLayer::new())
+                .layer(GlobalConcurrencyLimitLayer::new(MAX_IN_FLIGHT))
+                .layer(TimeoutLayer::new(REQUEST_DEADLINE)),
+        )
+        .layer(middleware::from_fn(secure))
+        .layer(middleware::from_fn_with_state(requests, metrics::count))
+        .layer(
+            ServiceBuilder::new()
+                .map_request(forget_strange_id)
+                .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+                .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
+                .layer(PropagateRequestIdLayer::x_request_id()),
+        )
+        .with_state(state)
+}
+
+/// Headers that keep browsers from doing more with an answer than reading it.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
+    // Answers are for the one who asked; a route that can be cached says so itself.
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000")),
+];
+
+async fn secure(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in SECURITY_HEADERS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+/// A request keeps the id that a proxy gave it; what is none is not written into logs.
+fn forget_strange_id(mut request: Request) -> Request {
+    let id = request.headers().get(REQUEST_ID).map(|id| id.to_str().ok().and_then(|id| Uuid::parse_str(id).ok()));
+    if id == Some(None) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
+/// What every line of the log says of the request that it is about: nothing of the person.
+fn span(request: &Request) -> Span {
+    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    tracing::info_span!("request", id, method = %request.method(), route)
+}
+
+async fn not_found(request: Request) -> Response {
+    NOT_FOUND.respond(request.headers())
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    ApiError::Refused(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").respond(request.headers())
+}
+
+/// What the layers refuse before a handler is reached.
+async fn refuse(headers: HeaderMap, error: BoxError) -> Response {
+    if error.is::<tower::timeout::error::Elapsed>() {
+        return ApiError::Refused(StatusCode::GATEWAY_TIMEOUT, "timeout").respond(&headers);
+    }
+    OVERLOADED.respond(&headers)
+}
