@@ -49,8 +49,8 @@ pub fn parse_minor_units(text: &str, currency: &str) -> Option<i64> {
 
 /// An amount for programs, as [`parse_minor_units`] reads it: `125000, "SAR"` is `1250.00`.
 #[must_use]
-pub fn decimal(minor: i64, currency: &str) -> String {
-    let decimals = decimals(currency);
+pub fn decimal(minor: impl Into<i128>, currency: &str) -> String {
+    let (minor, decimals) = (minor.into(), decimals(currency));
     let digits = format!("{:0width$}", minor.unsigned_abs(), width = decimals + 1);
     let (whole, fraction) = digits.split_at(digits.len() - decimals);
     let sign = if minor < 0 { "-" } else { "" };

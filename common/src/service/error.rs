@@ -20,6 +20,9 @@ pub enum ApiError {
     /// Refused, with a word that is both the code and the key of the message.
     #[error("{1}")]
     Refused(StatusCode, &'static str),
+    /// Refused, with a word as in [`Self::Refused`], and what its message is to name.
+    #[error("{1}")]
+    Because(StatusCode, &'static str, Vec<(&'static str, String)>),
     /// Refused for now, with a word as in [`Self::Refused`], and how long to wait.
     #[error("{1}")]
     Later(StatusCode, &'static str, Duration),
@@ -82,7 +85,9 @@ impl ApiError {
     fn classify(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request"),
-            Self::Refused(status, code) | Self::Later(status, code, _) => (*status, code),
+            Self::Refused(status, code) | Self::Because(status, code, _) | Self::Later(status, code, _) => {
+                (*status, code)
+            }
             Self::Body(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large")
             }

@@ -3,7 +3,7 @@
 use std::sync::{LazyLock, OnceLock};
 
 use axum::http::StatusCode;
-use fluent::{FluentResource, concurrent::FluentBundle};
+use fluent::{FluentArgs, FluentResource, concurrent::FluentBundle};
 use unic_langid::LanguageIdentifier;
 
 use crate::envelope::Language;
@@ -32,13 +32,14 @@ impl Bundles {
         Self { arabic: bundle(Language::Arabic, arabic), english: bundle(Language::English, english) }
     }
 
-    fn text(&self, language: Language, key: &str) -> Option<String> {
+    fn text(&self, language: Language, key: &str, named: &[(&'static str, String)]) -> Option<String> {
         let bundle = match language {
             Language::Arabic => &self.arabic,
             Language::English => &self.english,
         };
         let pattern = bundle.get_message(key)?.value()?;
-        Some(bundle.format_pattern(pattern, None, &mut Vec::new()).into_owned())
+        let named: FluentArgs<'_> = named.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Some(bundle.format_pattern(pattern, Some(&named), &mut Vec::new()).into_owned())
     }
 }
 
@@ -59,8 +60,14 @@ pub fn install(words: &'static Words) {
 /// The text of `key`; the key itself when there is none.
 #[must_use]
 pub fn text(language: Language, key: &str) -> String {
-    let own = OWN.get().and_then(|(bundles, _)| bundles.text(language, key));
-    own.or_else(|| EVERYWHERE.text(language, key)).unwrap_or_else(|| key.to_owned())
+    naming(language, key, &[])
+}
+
+/// The text of `key` with what it is to name; the key itself when there is none.
+#[must_use]
+pub fn naming(language: Language, key: &str, named: &[(&'static str, String)]) -> String {
+    let own = OWN.get().and_then(|(bundles, _)| bundles.text(language, key, named));
+    own.or_else(|| EVERYWHERE.text(language, key, named)).unwrap_or_else(|| key.to_owned())
 }
 
 /// What a client is told who breaks this constraint.
@@ -87,7 +94,7 @@ pub fn flaws(arabic: &str, english: &str) -> Vec<String> {
         flaws.push(format!("keys differ: {:?} and {:?}", keys[0], keys[1]));
     }
     let bundles = Bundles::new(arabic, english);
-    let same = |key: &&&str| bundles.text(Language::Arabic, key) == bundles.text(Language::English, key);
+    let same = |key: &&&str| bundles.text(Language::Arabic, key, &[]) == bundles.text(Language::English, key, &[]);
     flaws.extend(keys[1].iter().filter(same).map(|key| format!("{key} is not translated")));
     flaws
 }

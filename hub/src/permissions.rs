@@ -1,0 +1,133 @@
+//! What each role of the centre may do: one table, which an extractor enforces on every route.
+
+use std::marker::PhantomData;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use fateh_common::{
+    envelope::Language,
+    service::error::{FORBIDDEN, Failed},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{signed_in::SignedIn, state::AppState};
+
+/// What someone is at the centre.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "kebab-case")]
+#[sqlx(type_name = "text", rename_all = "kebab-case")]
+pub enum CentralRole {
+    /// Runs the platform.
+    PlatformAdmin,
+    /// Publishes content.
+    ContentManager,
+    /// Looks after the money.
+    Finance,
+    /// Helps partners.
+    Support,
+}
+
+impl CentralRole {
+    /// The role by its word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "platform-admin" => Some(Self::PlatformAdmin),
+            "content-manager" => Some(Self::ContentManager),
+            "finance" => Some(Self::Finance),
+            "support" => Some(Self::Support),
+            _ => None,
+        }
+    }
+}
+
+/// Something that not everyone may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// See who one is.
+    OwnAccount,
+    /// See the nodes.
+    ReadNodes,
+    /// Make, change and delete nodes.
+    ManageNodes,
+    /// See how the platform is doing.
+    ReadStatistics,
+    /// See what nodes have received and given back.
+    ReadLedger,
+    /// Make, change and suspend people of the centre.
+    ManageUsers,
+    /// See who did what.
+    ReadAudit,
+}
+
+impl CentralRole {
+    /// The table: whether this role may do that.
+    #[must_use]
+    pub const fn may(self, permission: Permission) -> bool {
+        use Permission::{ManageNodes, ManageUsers, OwnAccount, ReadAudit, ReadLedger, ReadNodes, ReadStatistics};
+        match permission {
+            OwnAccount | ReadNodes | ReadStatistics => true,
+            ReadLedger => matches!(self, Self::PlatformAdmin | Self::Finance),
+            ManageNodes | ManageUsers | ReadAudit => matches!(self, Self::PlatformAdmin),
+        }
+    }
+}
+
+/// Names a permission in the signature of a handler.
+pub trait Requires: Send + Sync {
+    /// What is required.
+    const PERMISSION: Permission;
+}
+
+macro_rules! requires {
+    ($($name:ident),+) => {$(
+        #[doc = concat!("[`Permission::", stringify!($name), "`].")]
+        pub struct $name;
+        impl Requires for $name {
+            const PERMISSION: Permission = Permission::$name;
+        }
+    )+};
+}
+requires!(OwnAccount, ReadNodes, ManageNodes, ReadStatistics, ReadLedger, ManageUsers, ReadAudit);
+
+/// Someone signed in who may do what `P` names. A handler that takes this is never reached by another.
+pub struct May<P> {
+    /// Who it is.
+    pub user: SignedIn,
+    permission: PhantomData<P>,
+}
+
+impl<P: Requires> FromRequestParts<AppState> for May<P> {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+        let user = SignedIn::from_request_parts(parts, state).await?;
+        if user.may(P::PERMISSION) {
+            Ok(Self { user, permission: PhantomData })
+        } else {
+            Err(Failed(FORBIDDEN, Language::negotiate(&parts.headers)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_this() {
+        use CentralRole::{ContentManager, Finance, PlatformAdmin, Support};
+        for (permission, expected) in [
+            (Permission::OwnAccount, [true, true, true, true]),
+            (Permission::ReadNodes, [true, true, true, true]),
+            (Permission::ManageNodes, [true, false, false, false]),
+            (Permission::ReadStatistics, [true, true, true, true]),
+            (Permission::ReadLedger, [true, false, true, false]),
+            (Permission::ManageUsers, [true, false, false, false]),
+            (Permission::ReadAudit, [true, false, false, false]),
+        ] {
+            let may = [PlatformAdmin, ContentManager, Finance, Support].map(|role| role.may(permission));
+            assert_eq!(may, expected, "{permission:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `/api/global/statistics`: how the platform is doing, and each of its nodes.
+
+use std::collections::BTreeMap;
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use fateh_common::{
+    money::decimal,
+    service::{
+        error::{ApiError, Failed},
+        extract::Speaks,
+    },
+};
+use fateh_crds::LocalNode;
+use kube::ResourceExt;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::Answer;
+use crate::{
+    permissions::{May, ReadStatistics},
+    state::AppState,
+    storage::ledger::{self, Total},
+};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(read))
+}
+
+/// How the platform is doing.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Statistics {
+    total_nodes: usize,
+    total_users: i64,
+    /// What all nodes have received, those that are gone included, by currency.
+    total_revenue: Vec<Revenue>,
+    nodes: Vec<NodeFigures>,
+}
+
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NodeFigures {
+    slug: String,
+    country: Option<String>,
+    phase: String,
+    users: i64,
+    /// What the centre was told of; by currency.
+    revenue: Vec<Revenue>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RevenueTotal)]
+struct Revenue {
+    currency: String,
+    gross: String,
+    platform_fee: String,
+    net_amount: String,
+    /// What was given back of the gross.
+    refunds: String,
+}
+
+impl From<&Total> for Revenue {
+    fn from(total: &Total) -> Self {
+        let text = |minor: i128| decimal(minor, &total.currency);
+        Self {
+            gross: text(total.gross),
+            platform_fee: text(total.fee),
+            net_amount: text(total.net),
+            refunds: text(total.refunded),
+            currency: total.currency.clone(),
+        }
+    }
+}
+
+/// See how the platform is doing.
+#[utoipa::path(get, path = "/api/global/statistics", tag = "statistics",
+    responses((status = 200, body = Answer<Statistics>)), security(("token" = [])))]
+async fn read(State(state): State<AppState>, speaks: Speaks, _: May<ReadStatistics>) -> Result<Response, Failed> {
+    let counted = async {
+        let totals = ledger::totals(&mut *state.connection().await?).await?;
+        let nodes = state.fleet.nodes();
+        Ok::<_, ApiError>(count(nodes.iter().map(|node| &**node), &totals))
+    };
+    speaks.answer(StatusCode::OK, "statistics", counted.await)
+}
+
+fn count<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[Total]) -> Statistics {
+    let mut of_node: BTreeMap<Uuid, Vec<Revenue>> = BTreeMap::new();
+    let mut of_all: BTreeMap<&str, Total> = BTreeMap::new();
+    for total in totals {
+        of_node.entry(total.node_uid).or_default().push(total.into());
+        let none = || Total { gross: 0, fee: 0, net: 0, refunded: 0, ..total.clone() };
+        let sum = of_all.entry(&total.currency).or_insert_with(none);
+        sum.gross += total.gross;
+        sum.fee += total.fee;
+        sum.net += total.net;
+        sum.refunded += total.refunded;
+    }
+    let nodes: Vec<_> = nodes
+        .map(|node| {
+            let status = node.status.as_ref();
+            let statistics = status.and_then(|status| status.statistics.as_ref());
+            let uid: Option<Uuid> = node.uid().and_then(|uid| uid.parse().ok());
+            NodeFigures {
+                slug: node.name_any(),
+                country: node.spec.country.clone(),
+                phase: format!("{:?}", status.map_or_else(Default::default, |status| status.phase)),
+                users: statistics.map_or(0, |statistics| statistics.figures.users.total),
+                revenue: uid.and_then(|uid| of_node.get(&uid)).cloned().unwrap_or_default(),
+            }
+        })
+        .collect();
+    Statistics {
+        total_nodes: nodes.len(),
+        total_users: nodes.iter().map(|node| node.users).sum(),
+        total_revenue: of_all.values().map(Revenue::from).collect(),
+        nodes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn money_of_nodes_that_are_gone_still_counts() {
+        let node = |name: &str, uid: u128| {
+            let spec = json!({"displayName": name, "region": "mena", "adminEmail": "a@example.com"});
+            let mut node = LocalNode::new(name, serde_json::from_value(spec).unwrap());
+            node.metadata.uid = Some(Uuid::from_u128(uid).to_string());
+            node
+        };
+        let total = |uid: u128, currency: &str, gross| Total {
+            node_uid: Uuid::from_u128(uid),
+            node: "any".into(),
+            country: None,
+            currency: currency.into(),
+            revenues: 1,
+            gross,
+            fee: gross / 10,
+            net: gross - gross / 10,
+            refunds: 0,
+            refunded: 0,
+        };
+        let totals = [
+            total(1, "SAR", 1000),
+            total(2, "SAR", 500),
+            total(9, "SAR", 1),
+            total(2, "KWD", i128::from(i64::MAX) * 4),
+        ];
+        let statistics = count([node("a", 1), node("b", 2)].iter(), &totals);
+        assert_eq!((statistics.total_nodes, statistics.total_users), (2, 0));
+        let gross: Vec<_> = statistics.total_revenue.iter().map(|sum| (&*sum.currency, &*sum.gross)).collect();
+        assert_eq!(gross, [("KWD", "36893488147419103.228"), ("SAR", "15.01")]);
+        assert_eq!(statistics.nodes[0].revenue.len(), 1);
+        assert_eq!(statistics.nodes[1].revenue.len(), 2);
+    }
+}
