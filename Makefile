@@ -37,6 +37,7 @@ free:
 lint: ## Formatting, clippy, cargo deny, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --locked -p fateh-tests -p fateh-e2e --test bench -- -D warnings # no test, and so no target of "all"
 	tests/deny.sh
 	bash -n $$(git ls-files '*.sh')
 

@@ -1,5 +1,5 @@
 //! `make bench`: many LocalNodes at once with real pods, beside the same Deployments without the operator.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::{
     fs,
@@ -64,11 +64,12 @@ async fn a_hundred_nodes_with_pods() {
     });
     create.await;
     until("all Deployments are available", async || {
-        let all = Api::<Deployment>::all(client.clone()).list(&ListParams::default().fields("metadata.name=node"));
+        let (api, named) = (Api::<Deployment>::all(client.clone()), ListParams::default().fields("metadata.name=node"));
+        let all = api.list(&named).await.unwrap();
         let available = |deployment: &&Deployment| {
             deployment.status.as_ref().and_then(|status| status.available_replicas) == Some(1)
         };
-        all.await.unwrap().iter().filter(available).count()
+        all.iter().filter(available).count()
     })
     .await;
     let bare = started.elapsed().as_secs_f64();
@@ -124,8 +125,9 @@ async fn take_deployments(client: &Client) -> Vec<Deployment> {
         taken.push(Deployment { metadata, spec: deployment.spec, status: None });
     }
     eventually("their pods are gone", 120, async || {
-        let pods = Api::<Pod>::all(client.clone()).list(&ListParams::default().labels("app.kubernetes.io/name=node"));
-        let left = pods.await.unwrap().items.len();
+        let (api, labelled) =
+            (Api::<Pod>::all(client.clone()), ListParams::default().labels("app.kubernetes.io/name=node"));
+        let left = api.list(&labelled).await.unwrap().items.len();
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;

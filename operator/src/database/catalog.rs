@@ -45,7 +45,7 @@ SELECT coalesce(d.datname, r.rolname)::text AS name,
              ORDER BY 1) AS strangers,
        EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = r.oid
                AND s.setconfig = ARRAY['search_path=local_node, pg_catalog']) AS path_is_set,
-       CASE WHEN $2 AND d.datallowconn THEN pg_database_size(d.oid) ELSE 0 END AS size_bytes
+       CASE WHEN $2 AND d.datallowconn THEN coalesce(pg_database_size(d.oid), 0) ELSE 0 END AS size_bytes
 FROM (SELECT * FROM pg_database
       WHERE CASE WHEN $1::text IS NULL THEN datname LIKE 'node\\_%' ELSE datname = $1 END) d
 FULL JOIN (SELECT * FROM pg_roles
