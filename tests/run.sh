@@ -2,7 +2,7 @@
 # Runs the integration tests against real parts started for them: etcd, the API server and the
 # controllers that tests need, PostgreSQL 15 and 18, and the operator with its own rights.
 # Everything listens on loopback, at ports that are free, and is stopped at the end.
-# Usage: tests/run.sh [integration|node|load|ledger|faults|bench|all] [arguments of the test program]; of bench: its parts
+# Usage: tests/run.sh [integration|node|hub|load|ledger|faults|bench|all] [arguments of the test program]; of bench: its parts
 suite=${1:-all}
 [ $# -eq 0 ] || shift
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
@@ -175,12 +175,13 @@ launch operator env KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$pro
 kubectl wait --for=condition=Reachable --timeout=60s databaseserver/pg15 databaseserver/pg18 >/dev/null
 finish
 case $suite in
-  integration | node) run_tests "$suite" "$@" ;;
+  integration | node | hub) run_tests "$suite" "$@" ;;
   load) run_tests load --test-threads 1 --show-output "$@" ;;
   ledger) run_tests ledger --show-output "$@" ;;
   all)
     run_tests integration "$@"
     run_tests node "$@"
+    run_tests hub "$@"
     # One at a time, because they measure; and they crash PostgreSQL.
     run_tests load --test-threads 1 --show-output "$@"
     run_tests ledger --show-output "$@"

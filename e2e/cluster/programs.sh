@@ -4,5 +4,5 @@
 source "$(dirname "$0")/lib.sh"
 target=x86_64-unknown-linux-gnu
 (cd "$root" && RUSTFLAGS="-C target-feature=+crt-static" \
-  cargo build --quiet --locked --profile image --target "$target" -p fateh-operator -p fateh-node-runtime) >&2
+  cargo build --quiet --locked --profile image --target "$target" -p fateh-operator -p fateh-node-runtime -p fateh-hub) >&2
 echo "${CARGO_TARGET_DIR:-$root/target}/$target/image"

@@ -27,7 +27,7 @@ impl Drop for Mounts {
     }
 }
 
-async fn free_port() -> u16 {
+pub async fn free_port() -> u16 {
     tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 

@@ -59,6 +59,8 @@ pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, reque
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        // Within what sheds load: a request that is refused costs as little as it can.
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
         .layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(refuse))
@@ -72,7 +74,6 @@ pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, reque
             ServiceBuilder::new()
                 .map_request(forget_strange_id)
                 .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-                .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
                 .layer(PropagateRequestIdLayer::x_request_id()),
         )
         .with_state(state)

@@ -1,0 +1,14 @@
+//! The hub's own program, with its own rights, against a real API server and PostgreSQL, with nodes that run beside it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod hub;
+mod identity;
+mod ledger;
+mod nodes;
+#[path = "../node/peer.rs"]
+#[expect(dead_code, reason = "shared with the tests of a node without this hub")]
+mod peer;
+mod rights;
+#[path = "../node/running.rs"]
+#[expect(dead_code, reason = "shared with the tests of a node without this hub")]
+mod running;
