@@ -91,7 +91,7 @@ api_server() { # NAME
   kubectl apply --server-side -f "$root/crds/" >/dev/null
   kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null
   "$bin/helm" template fateh "$root/charts/fateh" --namespace fateh-system --kube-version 1.36 \
-    --set operator.image=none --set node.image=registry.test/node-runtime:1 | kubectl apply --server-side -f - >/dev/null
+    --set operator.image=none --set hub.enabled=true --set node.image=registry.test/node-runtime:1 | kubectl apply --server-side -f - >/dev/null
   server pg15 "$pg15_port" pg15
   server pg18 "$pg18_port" pg18
 }

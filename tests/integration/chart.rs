@@ -14,6 +14,8 @@ fn rights_and_policies_are_rendered_as_their_snapshots_say() {
             "operator.image=registry.test/fateh-operator:1",
             "--set",
             "node.image=registry.test/node-runtime:1",
+            "--set",
+            "hub.enabled=true",
         ])
         .current_dir(root)
         .output()
