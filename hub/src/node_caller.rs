@@ -16,7 +16,10 @@ use fateh_common::{
 };
 use fateh_crds::{LocalNode, Slug};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use k8s_openapi::{
+    api::authentication::v1::{TokenReview, TokenReviewSpec},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, ResourceExt,
     api::{ObjectMeta, PostParams},
@@ -122,10 +125,13 @@ fn slug_of(username: &str) -> Option<Slug> {
     (account == fateh_crds::CHILD_NAME && slug.namespace() == namespace).then_some(slug)
 }
 
-/// The node of this name, if the operator has made its namespace: one that merely looks like it is nobody's.
-fn caller(slug: &Slug, node: &LocalNode) -> Option<NodeCaller> {
-    let namespace = node.status.as_ref()?.namespace.as_deref()?;
-    (namespace == slug.namespace()).then_some(())?;
+/// The node of this name, once the operator has made its namespace and opened its database: a namespace that merely
+/// looks like a node's is nobody's, though a LocalNode of that name exists.
+fn caller(node: &LocalNode) -> Option<NodeCaller> {
+    let status = node.status.as_ref()?;
+    status.database.as_ref()?.schema_version?;
+    let taken = |condition: &Condition| condition.type_ == "Ready" && condition.reason == "NamespaceTaken";
+    (!status.conditions.iter().any(taken)).then_some(())?;
     Some(NodeCaller {
         name: node.name_any(),
         uid: node.uid()?.parse().ok()?,
@@ -178,7 +184,7 @@ impl FromRequestParts<AppState> for NodeCaller {
             };
             // Looked up each time: a node may be gone, or another have taken its name.
             let node = state.fleet.node(slug.as_str()).ok_or(UNAUTHENTICATED)?;
-            caller(&slug, &node).ok_or(UNAUTHENTICATED)
+            caller(&node).ok_or(UNAUTHENTICATED)
         };
         known.await.map_err(|error| Failed(error, Language::negotiate(&parts.headers)))
     }
@@ -232,6 +238,26 @@ mod tests {
         ] {
             assert_eq!(slug(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_node_speaks_once_it_is_made_and_as_long_as_its_namespace_is_its_own() {
+        let node = |status: serde_json::Value| {
+            let spec = json!({"displayName": "x", "region": "mena", "adminEmail": "a@example.com"});
+            let mut node = LocalNode::new("riyadh", serde_json::from_value(spec).unwrap());
+            node.metadata.uid = Some(Uuid::nil().to_string());
+            node.status = Some(serde_json::from_value(status).unwrap());
+            node
+        };
+        let database = json!({"server": "s", "name": "n", "role": "n", "secret": "node-database", "schemaVersion": 7});
+        let ready = |reason: &str| {
+            json!([{"type": "Ready", "status": "False", "reason": reason, "message": "",
+                    "lastTransitionTime": "2026-11-25T12:00:00Z"}])
+        };
+        assert!(caller(&node(json!({"database": database}))).is_some());
+        assert!(caller(&node(json!({"database": database, "conditions": ready("PodsGone")}))).is_some());
+        assert!(caller(&node(json!({"database": database, "conditions": ready("NamespaceTaken")}))).is_none());
+        assert!(caller(&node(json!({"namespace": "fateh-node-riyadh"}))).is_none());
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn each_bad_field_of_a_node_is_refused_by_its_name() {
         ("timezone", json!("x".repeat(65)), 422),
         ("adminEmail", json!("nobody"), 422),
         ("state", json!("Asleep"), 422),
-        ("settings", json!({"big": "x".repeat(60_000)}), 422),
+        ("settings", json!({"big": "x".repeat(66_000)}), 422),
         ("settings", json!([]), 400),
     ] {
         let answer = http.post(NODES, Some(&admin), &with(good.clone(), field, value.clone())).await;

@@ -65,14 +65,17 @@ impl ApiError {
             Self::Later(_, _, wait) => *wait,
             _ => Duration::from_secs(1),
         };
-        let fields = match self {
-            Self::Invalid(fields) => fields
-                .into_iter()
-                .map(|(field, key)| FieldError { field, message: words::text(language, key) })
-                .collect(),
-            _ => Vec::new(),
-        };
-        let mut response = (status, Json(Envelope::failure(code, words::text(language, code), fields))).into_response();
+        let mut message = words::text(language, code);
+        let mut fields = Vec::new();
+        match self {
+            Self::Invalid(invalid) => {
+                let worded = |(field, key)| FieldError { field, message: words::text(language, key) };
+                fields = invalid.into_iter().map(worded).collect();
+            }
+            Self::Because(_, _, named) => message = words::naming(language, code, &named),
+            _ => {}
+        }
+        let mut response = (status, Json(Envelope::failure(code, message, fields))).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -1,7 +1,7 @@
 //! `/api/global/nodes`: the nodes, which are the LocalNodes of the API server and nothing else.
 
 use axum::{
-    extract::{Path, State},
+    extract::{DefaultBodyLimit, Path, State},
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
@@ -38,8 +38,16 @@ const FIELD_MANAGER: &str = "fateh-hub";
 const TAKEN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "slug-taken");
 const DROPS_DATABASE: ApiError = ApiError::Refused(StatusCode::CONFLICT, "node-drops-database");
 
+/// Settings of [`MAX_SETTINGS`] and all else fit in.
+const MAX_BODY: usize = 128 * 1024;
+/// What the operator accepts: bytes and keys.
+const MAX_SETTINGS: (usize, usize) = (64 * 1024, 64);
+
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, replace, remove))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, replace, remove))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 /// A node, as it is to be and as it is.
@@ -288,6 +296,12 @@ async fn make(state: &AppState, creation: &Creation) -> Result<Node, ApiError> {
 }
 
 async fn apply(api: &Api<LocalNode>, slug: &str, wanted: &Wanted) -> Result<Node, ApiError> {
+    let fits = |settings: &serde_json::Map<String, Value>| {
+        settings.len() <= MAX_SETTINGS.1 && json!(settings).to_string().len() <= MAX_SETTINGS.0
+    };
+    let mut problems = Problems::default();
+    problems.unless(wanted.settings.as_ref().is_none_or(fits), "settings", "field-settings");
+    problems.refuse()?;
     let applied = api.patch(slug, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(wanted.resource(slug))).await;
     Ok(Node::from(&applied.map_err(refusal)?))
 }
