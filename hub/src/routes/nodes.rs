@@ -35,6 +35,8 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
 /// What the hub writes is its own by this name; what another manager owns it leaves alone.
 const FIELD_MANAGER: &str = "fateh-hub";
+/// How often a node is read anew that was changed between reading and deleting.
+const DELETE_ATTEMPTS: u32 = 10;
 const TAKEN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "slug-taken");
 const DROPS_DATABASE: ApiError = ApiError::Refused(StatusCode::CONFLICT, "node-drops-database");
 
@@ -351,14 +353,22 @@ async fn remove(
 async fn retire(state: &AppState, slug: &str) -> Result<(), ApiError> {
     Slug::parse(slug).map_err(|_| NOT_FOUND)?;
     let api = Api::<LocalNode>::all(state.client.clone());
-    let node = api.get_opt(slug).await.map_err(refusal)?.ok_or(NOT_FOUND)?;
-    if node.spec.database.reclaim_policy == ReclaimPolicy::Delete {
-        return Err(DROPS_DATABASE);
+    let mut attempts = DELETE_ATTEMPTS;
+    loop {
+        let node = api.get_opt(slug).await.map_err(refusal)?.ok_or(NOT_FOUND)?;
+        if node.spec.database.reclaim_policy == ReclaimPolicy::Delete {
+            return Err(DROPS_DATABASE);
+        }
+        // Only this very node, and as it was read: its policy may be changed at this moment.
+        let preconditions = Preconditions { uid: node.uid(), resource_version: node.resource_version() };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        attempts -= 1;
+        match api.delete(slug, &parameters).await {
+            // The operator writes its status all the time.
+            Err(kube::Error::Api(status)) if status.code == 409 && attempts > 0 => {}
+            other => return other.map(drop).map_err(refusal),
+        }
     }
-    // Only this very node, and as it was read: its policy may be changed at this moment.
-    let preconditions = Preconditions { uid: node.uid(), resource_version: node.resource_version() };
-    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    api.delete(slug, &parameters).await.map(drop).map_err(refusal)
 }
 
 /// Accepted, and where to see what becomes of it.
