@@ -90,6 +90,17 @@ pub struct SyncItem {
     pub event: Event,
 }
 
+impl SyncItem {
+    /// Every time that the item speaks of.
+    #[must_use]
+    pub fn times(&self) -> Vec<Timestamp> {
+        match &self.event {
+            Event::Revenue(it) => vec![self.at, it.transaction_date],
+            Event::UserCreated(_) | Event::Refund(_) => vec![self.at],
+        }
+    }
+}
+
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "payload", rename_all = "snake_case")]

@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use fateh_common::{
     envelope::Language,
     service::{
-        error::{ApiError, FORBIDDEN, Failed, UNAUTHENTICATED, UNAVAILABLE},
+        error::{ApiError, FORBIDDEN, Failed, OVERLOADED, UNAUTHENTICATED, UNAVAILABLE},
         extract::bearer,
     },
 };
@@ -26,12 +26,15 @@ use kube::{
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::state::AppState;
 
 /// How long an answer of the API server is believed.
 const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
+/// Tokens that are asked about at once: whoever brings forged ones keeps neither the API server nor the hub busy.
+const AT_ONCE: usize = 8;
 /// Answers that are kept at most.
 const KEPT: usize = 10_000;
 /// No honest token is longer.
@@ -64,8 +67,16 @@ impl NodeCaller {
 pub struct Callers {
     audience: String,
     cluster_issuer: Option<String>,
-    /// By the hash of the token: the slug that it belongs to, and since when that is known.
-    known: Mutex<HashMap<[u8; 32], (Slug, Timestamp)>>,
+    /// By the hash of the token: the node that it belongs to, and since when that is known.
+    known: Mutex<HashMap<[u8; 32], (Known, Timestamp)>>,
+    asking: Semaphore,
+}
+
+/// A node that has shown who it is: another one of the same name is another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    slug: Slug,
+    uid: Uuid,
 }
 
 /// What a ServiceAccount's token says of itself, before anyone has checked it.
@@ -80,7 +91,7 @@ impl Callers {
     /// Nobody yet. `audience` is the hub's; with `cluster_issuer` tokens of others are not even asked about.
     #[must_use]
     pub fn new(audience: String, cluster_issuer: Option<String>) -> Self {
-        Self { audience, cluster_issuer, known: Mutex::default() }
+        Self { audience, cluster_issuer, known: Mutex::default(), asking: Semaphore::new(AT_ONCE) }
     }
 
     /// Whether the token could be one for us: what others were given for other purposes never reaches the API server.
@@ -101,18 +112,18 @@ impl Callers {
         })
     }
 
-    fn recall(&self, hash: &[u8; 32], now: Timestamp) -> Option<Slug> {
+    fn recall(&self, hash: &[u8; 32], now: Timestamp) -> Option<Known> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(hash).filter(|(_, since)| now.duration_since(*since) < BELIEVED).map(|(slug, _)| slug.clone())
+        known.get(hash).filter(|(_, since)| now.duration_since(*since) < BELIEVED).map(|(node, _)| node.clone())
     }
 
-    fn remember(&self, hash: [u8; 32], slug: Slug, now: Timestamp) {
+    fn remember(&self, hash: [u8; 32], node: Known, now: Timestamp) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KEPT {
             known.retain(|_, (_, since)| now.duration_since(*since) < BELIEVED);
         }
         if known.len() < KEPT {
-            known.insert(hash, (slug, now));
+            known.insert(hash, (node, now));
         }
     }
 }
@@ -130,6 +141,7 @@ fn slug_of(username: &str) -> Option<Slug> {
 fn caller(node: &LocalNode) -> Option<NodeCaller> {
     let status = node.status.as_ref()?;
     status.database.as_ref()?.schema_version?;
+    node.metadata.deletion_timestamp.is_none().then_some(())?;
     let taken = |condition: &Condition| condition.type_ == "Ready" && condition.reason == "NamespaceTaken";
     (!status.conditions.iter().any(taken)).then_some(())?;
     Some(NodeCaller {
@@ -142,6 +154,7 @@ fn caller(node: &LocalNode) -> Option<NodeCaller> {
 
 /// Asks the API server whose token it is.
 async fn review(state: &AppState, token: &str) -> Result<Option<Slug>, ApiError> {
+    let Ok(_turn) = state.callers.asking.try_acquire() else { return Err(OVERLOADED) };
     let audience = &state.callers.audience;
     let asked = TokenReview {
         metadata: ObjectMeta::default(),
@@ -175,16 +188,17 @@ impl FromRequestParts<AppState> for NodeCaller {
                 return Err(UNAUTHENTICATED);
             }
             let hash: [u8; 32] = Sha256::digest(token).into();
-            let slug = if let Some(slug) = state.callers.recall(&hash, now) {
-                slug
-            } else {
-                let slug = review(state, token).await?.ok_or(UNAUTHENTICATED)?;
-                state.callers.remember(hash, slug.clone(), now);
-                slug
-            };
             // Looked up each time: a node may be gone, or another have taken its name.
-            let node = state.fleet.node(slug.as_str()).ok_or(UNAUTHENTICATED)?;
-            caller(&node).ok_or(UNAUTHENTICATED)
+            let find = |slug: &Slug| state.fleet.node(slug.as_str()).and_then(|node| caller(&node));
+            if let Some(known) = state.callers.recall(&hash, now)
+                && let Some(node) = find(&known.slug).filter(|node| node.uid == known.uid)
+            {
+                return Ok(node);
+            }
+            let slug = review(state, token).await?.ok_or(UNAUTHENTICATED)?;
+            let node = find(&slug).ok_or(UNAUTHENTICATED)?;
+            state.callers.remember(hash, Known { slug, uid: node.uid }, now);
+            Ok(node)
         };
         known.await.map_err(|error| Failed(error, Language::negotiate(&parts.headers)))
     }
@@ -264,9 +278,9 @@ mod tests {
     fn a_token_is_believed_for_a_minute() {
         let at = |seconds: i64| Timestamp::from_second(1000 + seconds).unwrap();
         let callers = Callers::new("a".into(), None);
-        let slug = Slug::parse("riyadh").unwrap();
-        callers.remember([1; 32], slug.clone(), at(0));
-        assert_eq!(callers.recall(&[1; 32], at(59)), Some(slug));
+        let node = Known { slug: Slug::parse("riyadh").unwrap(), uid: Uuid::nil() };
+        callers.remember([1; 32], node.clone(), at(0));
+        assert_eq!(callers.recall(&[1; 32], at(59)), Some(node));
         assert_eq!(callers.recall(&[1; 32], at(60)), None);
         assert_eq!(callers.recall(&[2; 32], at(0)), None);
     }

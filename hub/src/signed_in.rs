@@ -3,7 +3,7 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
 use fateh_common::{
     envelope::Language,
-    hub::CentralClaims,
+    hub::PartnerRole,
     service::{
         error::{ApiError, Failed, TOKEN_EXPIRED, UNAUTHENTICATED},
         extract::bearer,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a token for the hub adds to the registered claims: of an account its role and the version of its rights; of a
-/// node's user what [`CentralClaims`] have.
+/// node's user what [`fateh_common::hub::CentralClaims`] have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum HubClaims {
@@ -32,7 +32,13 @@ pub enum HubClaims {
         ver: i32,
     },
     /// A user of a node.
-    Identity(CentralClaims),
+    Identity {
+        /// The user there: an account's token has none, so neither can pass for the other.
+        #[serde(rename = "localUser")]
+        local_user: Uuid,
+        /// What the centre says that the user is at the node.
+        roles: Vec<PartnerRole>,
+    },
 }
 
 /// Who is signed in, by a token that was checked in full.
@@ -52,7 +58,7 @@ impl SignedIn {
             HubClaims::Account { role, .. } => {
                 permission == Permission::OwnAccount || role.is_some_and(|role| role.may(permission))
             }
-            HubClaims::Identity(_) => permission == Permission::OwnAccount,
+            HubClaims::Identity { .. } => permission == Permission::OwnAccount,
         }
     }
 
@@ -97,5 +103,13 @@ mod tests {
         assert!(partner.may(Permission::OwnAccount) && !partner.may(Permission::ReadNodes));
         let vouched = read(json!({"roles": ["owner"], "localUser": Uuid::nil(), "centralRole": "platform-admin"}));
         assert!(vouched.may(Permission::OwnAccount) && !vouched.may(Permission::ReadNodes), "{vouched:?}");
+        for neither in [
+            json!({}),
+            json!({"roles": []}),
+            json!({"centralRole": "platform-admin"}),
+            json!({"centralRole": "a role of a later release", "ver": 1}),
+        ] {
+            assert!(serde_json::from_value::<HubClaims>(neither.clone()).is_err(), "{neither}");
+        }
     }
 }

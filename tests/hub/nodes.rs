@@ -49,6 +49,8 @@ async fn a_node_is_made_followed_changed_and_deleted() {
     let node = Api::<LocalNode>::all(client.clone()).get("by-hub").await.unwrap();
     assert_eq!((node.spec.timezone.as_str(), node.spec.settings.len()), ("UTC", 0), "what is absent has its default");
 
+    let misspelt = with(wanted("changed"), "timezoen", json!("Asia/Riyadh"));
+    assert_eq!(http.send("PUT", &path, Some(&admin), "en", Some(&misspelt)).await.error(400), "invalid-json");
     let refused = http.send("PATCH", &path, Some(&admin), "en", Some(&json!({}))).await;
     assert_eq!(refused.error(405), "method-not-allowed");
     assert!(refused.headers.contains("allow: get,head,put,delete"), "{}", refused.headers);

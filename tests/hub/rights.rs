@@ -61,6 +61,10 @@ async fn the_hub_says_what_a_node_is_and_not_what_runs_or_where_its_data_lies() 
         json!({"metadata": {"finalizers": ["fateh-platform.com/mine"]}}),
         json!({"metadata": {"annotations": {"fateh-platform.com/adopt-database": "node_other"}}}),
         json!({"metadata": {"annotations": {"fateh-platform.com/abandon-database": "uid"}}}),
+        json!({"metadata": {"annotations": {"fateh-platform.com/recreate-database": "now"}}}),
+        json!({"spec": {"fees": {"platformBasisPoints": 0}}}),
+        json!({"spec": {"routing": {"extraHosts": ["bank.example.com"]}}}),
+        json!({"spec": {"routing": {"tlsSecretName": "theirs"}}}),
     ];
     for change in &bad {
         forbidden(

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use fateh_common::{
-    hub::{CentralClaims, IDENTITY_PATH, IdentityAnswer, IdentityRequest},
+    hub::{IDENTITY_PATH, IdentityAnswer, IdentityRequest},
     identity::TOKEN_VALIDITY,
     service::{
         error::{ApiError, Failed},
@@ -43,7 +43,7 @@ async fn vouched(state: &AppState, node: &NodeCaller, request: &IdentityRequest)
     let now = state.clock.now();
     let mut connection = state.connection().await?;
     let identity = identities::ensure(&mut connection, node, request.user_id, &request.role, now).await?;
-    let claims = HubClaims::Identity(CentralClaims { roles: Vec::new(), local_user: Some(request.user_id) });
+    let claims = HubClaims::Identity { roles: Vec::new(), local_user: request.user_id };
     Ok(IdentityAnswer {
         access_token: state.sign(identity, &state.issuer, claims)?,
         expires_in: TOKEN_VALIDITY.as_secs(),

@@ -213,6 +213,15 @@ struct Creation {
     wanted: Wanted,
 }
 
+/// As [`Wanted`], and nothing else: what is misspelt must not pass for absent.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NodeReplacement)]
+struct Replacement {
+    #[serde(flatten)]
+    wanted: Wanted,
+}
+
 /// What a node is to be. What is absent has its default, or is as another manager has set it.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -240,7 +249,8 @@ struct Wanted {
 
 impl Wanted {
     /// The LocalNode with the fields that are the hub's.
-    fn resource(&self, slug: &str) -> Value {
+    /// With a UID it is written to that very object, and made anew by nobody.
+    fn resource(&self, slug: &str, uid: Option<String>) -> Value {
         let mut spec = json!({"displayName": self.name, "region": self.region, "adminEmail": self.admin_email});
         for (field, value) in [
             ("country", &self.country),
@@ -256,7 +266,7 @@ impl Wanted {
         if let Some(settings) = &self.settings {
             spec["settings"] = json!(settings);
         }
-        json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "LocalNode", "metadata": {"name": slug}, "spec": spec})
+        json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "LocalNode", "metadata": {"name": slug, "uid": uid}, "spec": spec})
     }
 }
 
@@ -270,10 +280,14 @@ async fn create(
     May { user, .. }: May<ManageNodes>,
     Body(creation): Body<Creation>,
 ) -> Result<Response, Failed> {
-    let made = make(&state, &creation).await;
-    if made.is_ok() {
-        audit::note(&state, &user, address, "create-node", &creation.slug, &json!({})).await;
-    }
+    let made = to_the_end(async move {
+        let made = make(&state, &creation).await;
+        if made.is_ok() {
+            audit::note(&state, &user, address, "create-node", &creation.slug, &json!({})).await;
+        }
+        made
+    });
+    let made = made.await;
     follow(&speaks, "node-being-made", made)
 }
 
@@ -292,25 +306,39 @@ async fn make(state: &AppState, creation: &Creation) -> Result<Node, ApiError> {
     if api.get_metadata_opt(&creation.slug).await.map_err(refusal)?.is_some() {
         return Err(TAKEN);
     }
-    let made = apply(&api, &creation.slug, &creation.wanted).await?;
+    let made = apply(&api, &creation.slug, &creation.wanted, None).await?;
     transaction.commit().await?;
     Ok(made)
 }
 
-async fn apply(api: &Api<LocalNode>, slug: &str, wanted: &Wanted) -> Result<Node, ApiError> {
+async fn change(state: &AppState, slug: &str, wanted: &Wanted) -> Result<Node, ApiError> {
+    Slug::parse(slug).map_err(|_| NOT_FOUND)?;
+    let api = Api::<LocalNode>::all(state.client.clone());
+    let before = api.get_metadata_opt(slug).await.map_err(refusal)?.ok_or(NOT_FOUND)?;
+    apply(&api, slug, wanted, before.uid()).await
+}
+
+/// Carries a write and its note through, also when the client hangs up meanwhile.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::spawn(work).await.map_err(|error| ApiError::Internal(format!("write a node: {error}")))?
+}
+
+async fn apply(api: &Api<LocalNode>, slug: &str, wanted: &Wanted, uid: Option<String>) -> Result<Node, ApiError> {
     let fits = |settings: &serde_json::Map<String, Value>| {
         settings.len() <= MAX_SETTINGS.1 && json!(settings).to_string().len() <= MAX_SETTINGS.0
     };
     let mut problems = Problems::default();
     problems.unless(wanted.settings.as_ref().is_none_or(fits), "settings", "field-settings");
     problems.refuse()?;
-    let applied = api.patch(slug, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(wanted.resource(slug))).await;
+    let applied = api.patch(slug, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(wanted.resource(slug, uid))).await;
     Ok(Node::from(&applied.map_err(refusal)?))
 }
 
 /// Change a node: what is absent and was the hub's goes back to its default.
 #[utoipa::path(put, path = "/api/global/nodes/{slug}", tag = "nodes", params(("slug" = String, Path)),
-    request_body = Wanted,
+    request_body = Replacement,
     responses((status = 202, body = Answer<Node>), (status = 404), (status = 409)), security(("token" = [])))]
 async fn replace(
     State(state): State<AppState>,
@@ -318,18 +346,16 @@ async fn replace(
     ClientAddress(address): ClientAddress,
     May { user, .. }: May<ManageNodes>,
     Path(slug): Path<String>,
-    Body(wanted): Body<Wanted>,
+    Body(Replacement { wanted }): Body<Replacement>,
 ) -> Result<Response, Failed> {
-    let changed = async {
-        Slug::parse(&slug).map_err(|_| NOT_FOUND)?;
-        let api = Api::<LocalNode>::all(state.client.clone());
-        api.get_metadata_opt(&slug).await.map_err(refusal)?.ok_or(NOT_FOUND)?;
-        apply(&api, &slug, &wanted).await
-    };
+    let changed = to_the_end(async move {
+        let changed = change(&state, &slug, &wanted).await;
+        if changed.is_ok() {
+            audit::note(&state, &user, address, "change-node", &slug, &json!({})).await;
+        }
+        changed
+    });
     let changed = changed.await;
-    if changed.is_ok() {
-        audit::note(&state, &user, address, "change-node", &slug, &json!({})).await;
-    }
     follow(&speaks, "node-being-changed", changed)
 }
 
@@ -343,10 +369,14 @@ async fn remove(
     May { user, .. }: May<ManageNodes>,
     Path(slug): Path<String>,
 ) -> Result<Response, Failed> {
-    let removed = retire(&state, &slug).await;
-    if removed.is_ok() {
-        audit::note(&state, &user, address, "delete-node", &slug, &json!({})).await;
-    }
+    let removed = to_the_end(async move {
+        let removed = retire(&state, &slug).await;
+        if removed.is_ok() {
+            audit::note(&state, &user, address, "delete-node", &slug, &json!({})).await;
+        }
+        removed
+    });
+    let removed = removed.await;
     speaks.answer(StatusCode::ACCEPTED, "node-being-deleted", removed)
 }
 

@@ -68,7 +68,9 @@ async fn read_own(
                 let account = users::find(&mut *state.connection().await?, user.id).await?;
                 Ok(Oneself { id: user.id, account, local_user: None })
             }
-            HubClaims::Identity(claims) => Ok(Oneself { id: user.id, account: None, local_user: claims.local_user }),
+            HubClaims::Identity { local_user, .. } => {
+                Ok(Oneself { id: user.id, account: None, local_user: Some(local_user) })
+            }
         }
     };
     speaks.answer(StatusCode::OK, "user-found", found.await)
