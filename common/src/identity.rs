@@ -20,12 +20,11 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use uuid::Uuid;
 
-pub use passwords::{Passwords, Place};
+use passwords::Passwords;
 use refresh_token::{RefreshToken, SESSION_VALIDITY};
 use revocations::Revocations;
 use sessions::Claimed;
-pub use throttle::Attempt;
-use throttle::{ACCOUNT, Seen};
+use throttle::{ACCOUNT, Attempt, Seen};
 
 use crate::{
     clock::Clock,
@@ -107,8 +106,7 @@ pub struct Inner {
     tables: Tables,
     database: Database,
     clock: Clock,
-    /// Hashes passwords.
-    pub passwords: Passwords,
+    passwords: Passwords,
     revocations: Revocations,
     attempts: Seen,
 }

@@ -10,6 +10,8 @@ pub mod keys;
 pub mod layers;
 pub mod metrics;
 pub mod openapi;
+pub mod paging;
+pub mod permissions;
 pub mod serve;
 pub mod validation;
 pub mod words;

@@ -11,7 +11,7 @@ use std::{
 use fateh_crds::LocalNode;
 use futures::StreamExt;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     runtime::{
         WatchStreamExt,
         reflector::{self, ObjectRef, Store, store::Writer},
@@ -56,7 +56,7 @@ impl Fleet {
     #[must_use]
     pub fn nodes(&self) -> Vec<Arc<LocalNode>> {
         let mut nodes = self.nodes.state();
-        nodes.sort_unstable_by_key(|node| node.name_any());
+        nodes.sort_unstable_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
         nodes
     }
 

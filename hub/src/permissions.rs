@@ -1,16 +1,10 @@
 //! What each role of the centre may do: one table, which an extractor enforces on every route.
 
-use std::marker::PhantomData;
-
-use axum::{extract::FromRequestParts, http::request::Parts};
-use fateh_common::{
-    envelope::Language,
-    service::error::{FORBIDDEN, Failed},
-};
+use fateh_common::{requires, service::permissions};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{signed_in::SignedIn, state::AppState};
+use crate::signed_in::SignedIn;
 
 /// What someone is at the centre.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
@@ -73,42 +67,10 @@ impl CentralRole {
     }
 }
 
-/// Names a permission in the signature of a handler.
-pub trait Requires: Send + Sync {
-    /// What is required.
-    const PERMISSION: Permission;
-}
-
-macro_rules! requires {
-    ($($name:ident),+) => {$(
-        #[doc = concat!("[`Permission::", stringify!($name), "`].")]
-        pub struct $name;
-        impl Requires for $name {
-            const PERMISSION: Permission = Permission::$name;
-        }
-    )+};
-}
 requires!(OwnAccount, ReadNodes, ManageNodes, ReadStatistics, ReadLedger, ManageUsers, ReadAudit);
 
-/// Someone signed in who may do what `P` names. A handler that takes this is never reached by another.
-pub struct May<P> {
-    /// Who it is.
-    pub user: SignedIn,
-    permission: PhantomData<P>,
-}
-
-impl<P: Requires> FromRequestParts<AppState> for May<P> {
-    type Rejection = Failed;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
-        let user = SignedIn::from_request_parts(parts, state).await?;
-        if user.may(P::PERMISSION) {
-            Ok(Self { user, permission: PhantomData })
-        } else {
-            Err(Failed(FORBIDDEN, Language::negotiate(&parts.headers)))
-        }
-    }
-}
+/// Someone signed in who may do what `P` names.
+pub type May<P> = permissions::May<SignedIn, P>;
 
 #[cfg(test)]
 mod tests {

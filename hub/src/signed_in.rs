@@ -7,6 +7,7 @@ use fateh_common::{
     service::{
         error::{ApiError, Failed, TOKEN_EXPIRED, UNAUTHENTICATED},
         extract::bearer,
+        permissions::Allowed,
     },
     tokens::TokenError,
 };
@@ -51,17 +52,6 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    /// Whether this one may do that. A node's user has no role of the centre, whoever it is there.
-    #[must_use]
-    pub fn may(&self, permission: Permission) -> bool {
-        match &self.claims {
-            HubClaims::Account { role, .. } => {
-                permission == Permission::OwnAccount || role.is_some_and(|role| role.may(permission))
-            }
-            HubClaims::Identity { .. } => permission == Permission::OwnAccount,
-        }
-    }
-
     async fn by_token(state: &AppState, token: &str) -> Result<Self, ApiError> {
         let keys = state.keys.current();
         let claims = keys.verifier.verify::<HubClaims>(token, state.clock.now()).map_err(|error| match error {
@@ -73,6 +63,18 @@ impl SignedIn {
             state.identity.check_revocation(id, ver).await?;
         }
         Ok(Self { id, claims: claims.extra })
+    }
+}
+
+impl Allowed<Permission> for SignedIn {
+    /// A node's user has no role of the centre, whoever it is there.
+    fn may(&self, permission: Permission) -> bool {
+        match &self.claims {
+            HubClaims::Account { role, .. } => {
+                permission == Permission::OwnAccount || role.is_some_and(|role| role.may(permission))
+            }
+            HubClaims::Identity { .. } => permission == Permission::OwnAccount,
+        }
     }
 }
 

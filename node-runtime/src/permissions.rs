@@ -1,15 +1,8 @@
 //! What each role may do: one table, which an extractor enforces on every route.
 
-use std::marker::PhantomData;
+use fateh_common::{hub::PartnerRole, requires, service::permissions};
 
-use axum::{extract::FromRequestParts, http::request::Parts};
-use fateh_common::{
-    envelope::Language,
-    hub::PartnerRole,
-    service::error::{FORBIDDEN, Failed},
-};
-
-use crate::{signed_in::SignedIn, state::AppState, storage::users::Role};
+use crate::{signed_in::SignedIn, storage::users::Role};
 
 /// Something that not everyone may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,21 +74,6 @@ impl Rights {
     }
 }
 
-/// Names a permission in the signature of a handler.
-pub trait Requires: Send + Sync {
-    /// What is required.
-    const PERMISSION: Permission;
-}
-
-macro_rules! requires {
-    ($($name:ident),+) => {$(
-        #[doc = concat!("[`Permission::", stringify!($name), "`].")]
-        pub struct $name;
-        impl Requires for $name {
-            const PERMISSION: Permission = Permission::$name;
-        }
-    )+};
-}
 requires!(
     OwnAccount,
     ReadUsers,
@@ -108,25 +86,8 @@ requires!(
     ReadStatistics
 );
 
-/// A signed-in user who may do what `P` names. A handler that takes this is never reached by another.
-pub struct May<P> {
-    /// Who it is.
-    pub user: SignedIn,
-    permission: PhantomData<P>,
-}
-
-impl<P: Requires> FromRequestParts<AppState> for May<P> {
-    type Rejection = Failed;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
-        let user = SignedIn::from_request_parts(parts, state).await?;
-        if user.rights.may(P::PERMISSION) {
-            Ok(Self { user, permission: PhantomData })
-        } else {
-            Err(Failed(FORBIDDEN, Language::negotiate(&parts.headers)))
-        }
-    }
-}
+/// Someone signed in who may do what `P` names.
+pub type May<P> = permissions::May<SignedIn, P>;
 
 #[cfg(test)]
 mod tests {

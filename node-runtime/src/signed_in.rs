@@ -6,6 +6,7 @@ use fateh_common::{
     service::{
         error::{ApiError, Failed, TOKEN_EXPIRED, UNAUTHENTICATED},
         extract::bearer,
+        permissions::Allowed,
     },
     tokens::TokenError,
 };
@@ -66,6 +67,12 @@ impl SignedIn {
         let issued_at = Timestamp::from_second(claims.iat).map_err(|_| UNAUTHENTICATED)?;
         let role = users::role_since(&mut *state.connection().await?, id, issued_at).await?;
         Ok(Self { id, rights: Rights::Local(role.ok_or(UNAUTHENTICATED)?), by_centre: true })
+    }
+}
+
+impl Allowed<Permission> for SignedIn {
+    fn may(&self, permission: Permission) -> bool {
+        self.rights.may(permission)
     }
 }
 

@@ -56,7 +56,6 @@ impl Drop for Place {
 impl Passwords {
     /// A pool with an empty queue.
     #[must_use]
-    #[expect(clippy::new_without_default, reason = "there is one for a process, and it is made on purpose")]
     pub fn new() -> Self {
         Self(Arc::new(Inner {
             turns: Arc::new(Semaphore::new(AT_ONCE)),

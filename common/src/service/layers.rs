@@ -31,7 +31,7 @@ use super::{
 
 const REQUEST_ID: &str = "x-request-id";
 /// A body is no larger, where a route does not say otherwise.
-pub const MAX_BODY: usize = 64 * 1024;
+const MAX_BODY: usize = 64 * 1024;
 const MAX_IN_FLIGHT: usize = 256;
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -43,7 +43,7 @@ pub fn describing<S: Clone + Send + Sync + 'static>(title: &str, version: &str) 
 }
 
 /// The routes, and their description with what every operation has in common.
-pub fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>) -> (Router<S>, OpenApi) {
+fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>) -> (Router<S>, OpenApi) {
     let (routes, mut description) = routes.split_for_parts();
     openapi::complete(&mut description);
     (routes, description)

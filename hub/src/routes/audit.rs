@@ -4,6 +4,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use fateh_common::service::{
     error::Failed,
     extract::{Parameters, Speaks},
+    paging::Limit,
     validation::Problems,
 };
 use jiff::Timestamp;
@@ -19,9 +20,6 @@ use crate::{
     state::AppState,
     storage::audit,
 };
-
-const DEFAULT_LIMIT: i64 = 50;
-const MAX_LIMIT: i64 = 200;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list))
@@ -71,21 +69,14 @@ async fn list(
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, Failed> {
     let page = async {
-        let limit = query.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
-        let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
         let cursor = query.cursor.as_deref().map(Uuid::parse_str).transpose();
         let mut problems = Problems::default();
-        problems.unless(limit.is_some(), "limit", "field-limit");
+        let limit = Limit::parse(query.limit.as_deref(), &mut problems);
         problems.unless(cursor.is_ok(), "cursor", "field-cursor");
         problems.refuse()?;
-        let limit = limit.unwrap_or(DEFAULT_LIMIT);
         let mut connection = state.connection().await?;
-        // One more than asked for tells whether there is another page.
-        let mut found = audit::list(&mut connection, cursor.unwrap_or(None), limit + 1).await?;
-        let length = usize::try_from(limit).unwrap_or(0);
-        let more = found.len() > length;
-        found.truncate(length);
-        let next_cursor = found.last().filter(|_| more).map(|record| record.id);
+        let found = audit::list(&mut connection, cursor.unwrap_or(None), limit.in_sql()).await?;
+        let (found, next_cursor) = limit.cut(found, |record| record.id);
         let records = found.into_iter().map(|record| Record {
             at: record.at,
             actor: record.actor,

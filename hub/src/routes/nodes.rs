@@ -9,6 +9,7 @@ use fateh_common::service::{
     client_address::ClientAddress,
     error::{ApiError, Failed, NOT_FOUND},
     extract::{Body, Parameters, Speaks},
+    paging::Limit,
     validation::Problems,
 };
 use fateh_crds::{LocalNode, NodeState, ReclaimPolicy, Slug};
@@ -31,8 +32,6 @@ use crate::{
     state::AppState,
 };
 
-const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 200;
 /// What the hub writes is its own by this name; what another manager owns it leaves alone.
 const FIELD_MANAGER: &str = "fateh-hub";
 /// How often a node is read anew that was changed between reading and deleting.
@@ -152,14 +151,12 @@ async fn list(
 }
 
 fn page(state: &AppState, query: &ListQuery) -> Result<Page, ApiError> {
-    let limit = query.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
-    let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     let wanted = query.state.as_deref().map(parse_state);
     let mut problems = Problems::default();
-    problems.unless(limit.is_some(), "limit", "field-limit");
+    let limit = Limit::parse(query.limit.as_deref(), &mut problems);
     problems.unless(wanted != Some(None), "state", "field-node-state");
     problems.refuse()?;
-    let (limit, wanted) = (limit.unwrap_or(DEFAULT_LIMIT), wanted.flatten());
+    let wanted = wanted.flatten();
     let search = query.search.as_deref().map(str::to_lowercase);
     let matches = |node: &LocalNode| {
         query.region.as_ref().is_none_or(|region| *region == node.spec.region)
@@ -174,11 +171,8 @@ fn page(state: &AppState, query: &ListQuery) -> Result<Page, ApiError> {
     let start = query.cursor.as_ref().map_or(0, |cursor| all.partition_point(|node| node.name_any() <= *cursor));
     let phase = |node: &Node| query.phase.as_ref().is_none_or(|phase| *phase == node.phase);
     let found = all[start..].iter().filter(|node| matches(node)).map(|node| Node::from(&**node)).filter(phase);
-    // One more than asked for tells whether there is another page.
-    let mut nodes: Vec<_> = found.take(limit + 1).collect();
-    let more = nodes.len() > limit;
-    nodes.truncate(limit);
-    Ok(Page { next_cursor: nodes.last().filter(|_| more).map(|node| node.slug.clone()), nodes })
+    let (nodes, next_cursor) = limit.cut(found.take(limit.and_one()).collect(), |node: &Node| node.slug.clone());
+    Ok(Page { nodes, next_cursor })
 }
 
 fn parse_state(text: &str) -> Option<NodeState> {

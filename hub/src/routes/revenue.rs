@@ -19,7 +19,7 @@ use super::Answer;
 use crate::{
     permissions::{May, ReadLedger},
     state::AppState,
-    storage::ledger::{self, By, Sum},
+    storage::ledger::{self, By, Sums},
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -60,17 +60,17 @@ struct Line {
     refunded: String,
 }
 
-impl From<Sum> for Line {
-    fn from(sum: Sum) -> Self {
+impl From<(String, Sums)> for Line {
+    fn from((key, sums): (String, Sums)) -> Self {
         Self {
-            gross: decimal(sum.gross, &sum.currency),
-            platform_fee: decimal(sum.fee, &sum.currency),
-            net_amount: decimal(sum.net, &sum.currency),
-            refunded: decimal(sum.refunded, &sum.currency),
-            key: sum.key,
-            currency: sum.currency,
-            revenues: sum.revenues,
-            refunds: sum.refunds,
+            key,
+            gross: decimal(sums.gross, &sums.currency),
+            platform_fee: decimal(sums.fee, &sums.currency),
+            net_amount: decimal(sums.net, &sums.currency),
+            refunded: decimal(sums.refunded, &sums.currency),
+            currency: sums.currency,
+            revenues: sums.revenues,
+            refunds: sums.refunds,
         }
     }
 }

@@ -8,6 +8,7 @@ use fateh_common::{
     service::{
         error::{ApiError, Failed},
         extract::Speaks,
+        permissions::Allowed,
     },
 };
 use fateh_crds::LocalNode;
@@ -21,7 +22,7 @@ use super::Answer;
 use crate::{
     permissions::{May, Permission, ReadStatistics},
     state::AppState,
-    storage::ledger::{self, Total},
+    storage::ledger::{self, Sums},
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -62,15 +63,15 @@ struct Revenue {
     refunds: String,
 }
 
-impl From<&Total> for Revenue {
-    fn from(total: &Total) -> Self {
-        let text = |minor: i128| decimal(minor, &total.currency);
+impl From<&Sums> for Revenue {
+    fn from(sums: &Sums) -> Self {
+        let text = |minor: i128| decimal(minor, &sums.currency);
         Self {
-            gross: text(total.gross),
-            platform_fee: text(total.fee),
-            net_amount: text(total.net),
-            refunds: text(total.refunded),
-            currency: total.currency.clone(),
+            gross: text(sums.gross),
+            platform_fee: text(sums.fee),
+            net_amount: text(sums.net),
+            refunds: text(sums.refunded),
+            currency: sums.currency.clone(),
         }
     }
 }
@@ -96,17 +97,12 @@ async fn read(
     speaks.answer(StatusCode::OK, "statistics", counted.await)
 }
 
-fn count<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[Total]) -> Statistics {
+fn count<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, Sums)]) -> Statistics {
     let mut of_node: BTreeMap<Uuid, Vec<Revenue>> = BTreeMap::new();
-    let mut of_all: BTreeMap<&str, Total> = BTreeMap::new();
-    for total in totals {
-        of_node.entry(total.node_uid).or_default().push(total.into());
-        let none = || Total { gross: 0, fee: 0, net: 0, refunded: 0, ..total.clone() };
-        let sum = of_all.entry(&total.currency).or_insert_with(none);
-        sum.gross += total.gross;
-        sum.fee += total.fee;
-        sum.net += total.net;
-        sum.refunded += total.refunded;
+    let mut of_all: BTreeMap<&str, Sums> = BTreeMap::new();
+    for (node, sums) in totals {
+        of_node.entry(*node).or_default().push(sums.into());
+        of_all.entry(&sums.currency).or_insert_with(|| Sums::none(sums.currency.clone())).add(sums);
     }
     let nodes: Vec<_> = nodes
         .map(|node| {
@@ -144,17 +140,10 @@ mod tests {
             node.metadata.uid = Some(Uuid::from_u128(uid).to_string());
             node
         };
-        let total = |uid: u128, currency: &str, gross| Total {
-            node_uid: Uuid::from_u128(uid),
-            node: "any".into(),
-            country: None,
-            currency: currency.into(),
-            revenues: 1,
-            gross,
-            fee: gross / 10,
-            net: gross - gross / 10,
-            refunds: 0,
-            refunded: 0,
+        let total = |uid: u128, currency: &str, gross| {
+            let sums =
+                Sums { revenues: 1, gross, fee: gross / 10, net: gross - gross / 10, ..Sums::none(currency.into()) };
+            (Uuid::from_u128(uid), sums)
         };
         let totals = [
             total(1, "SAR", 1000),

@@ -7,6 +7,7 @@ use fateh_common::service::{
     client_address::ClientAddress,
     error::{ApiError, Failed, NOT_FOUND},
     extract::{Body, Id, Parameters, Speaks},
+    paging::Limit,
     validation::{Problems, is_email, is_password},
 };
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,6 @@ use crate::{
     },
 };
 
-const DEFAULT_LIMIT: i64 = 50;
-const MAX_LIMIT: i64 = 200;
 const LAST_ADMIN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "last-platform-admin");
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -105,21 +104,15 @@ async fn list(
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, Failed> {
     let page = async {
-        let limit = query.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
-        let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
         let cursor = query.cursor.as_deref().map(Uuid::parse_str).transpose();
         let mut problems = Problems::default();
-        problems.unless(limit.is_some(), "limit", "field-limit");
+        let limit = Limit::parse(query.limit.as_deref(), &mut problems);
         problems.unless(cursor.is_ok(), "cursor", "field-cursor");
         problems.refuse()?;
-        let limit = limit.unwrap_or(DEFAULT_LIMIT);
         let mut connection = state.connection().await?;
-        // One more than asked for tells whether there is another page.
-        let mut users = users::list(&mut connection, cursor.unwrap_or(None), limit + 1).await?;
-        let length = usize::try_from(limit).unwrap_or(0);
-        let more = users.len() > length;
-        users.truncate(length);
-        Ok(Page { next_cursor: users.last().filter(|_| more).map(|user| user.id), users })
+        let users = users::list(&mut connection, cursor.unwrap_or(None), limit.in_sql()).await?;
+        let (users, next_cursor) = limit.cut(users, |user| user.id);
+        Ok(Page { users, next_cursor })
     };
     speaks.answer(StatusCode::OK, "users-listed", page.await)
 }

@@ -1,6 +1,6 @@
 //! What nodes tell: `received_items`, the ledger behind them and its sums. Rows are added, never changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fateh_common::{
     hub::{Event, SyncItem},
@@ -156,7 +156,7 @@ pub async fn take(
         .bind(node.uid)
         .execute(&mut *transaction)
         .await?;
-    let fresh: Vec<Uuid> = sqlx::query_scalar(TAKE)
+    let fresh = sqlx::query_scalar(TAKE)
         .bind(node.uid)
         .bind(&node.name)
         .bind(&node.country)
@@ -175,6 +175,7 @@ pub async fn take(
         .bind(to_sql(now))
         .fetch_all(&mut *transaction)
         .await?;
+    let fresh: HashSet<Uuid> = fresh.into_iter().collect();
     let mut known: HashMap<_, _> = told
         .iter()
         .filter(|told| fresh.contains(&told.item.id))
@@ -196,94 +197,9 @@ pub async fn take(
     Ok(known)
 }
 
-/// What a node has received and given back in one currency; minor units.
+/// What was received and given back in one currency; minor units.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Total {
-    /// UID of the LocalNode.
-    pub node_uid: Uuid,
-    /// Its name.
-    pub node: String,
-    /// ISO 3166-1 alpha-2.
-    pub country: Option<String>,
-    /// ISO 4217.
-    pub currency: String,
-    /// How often money was received.
-    pub revenues: i64,
-    /// What was received.
-    pub gross: i128,
-    /// The platform's share of that.
-    pub fee: i128,
-    /// The node's share.
-    pub net: i128,
-    /// How often money was given back.
-    pub refunds: i64,
-    /// What was given back.
-    pub refunded: i128,
-}
-
-#[derive(FromRow)]
-struct TotalRow {
-    node_uid: Uuid,
-    node: String,
-    country: Option<String>,
-    currency: String,
-    revenues: i64,
-    gross: String,
-    fee: String,
-    net: String,
-    refunds: i64,
-    refunded: String,
-}
-
-/// The totals of all nodes, by node and currency.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn totals(connection: &mut PgConnection) -> Result<Vec<Total>, sqlx::Error> {
-    // As text: a sum may be larger than a bigint.
-    let rows: Vec<TotalRow> = sqlx::query_as(
-        "SELECT node_uid, node, country, currency, revenues, gross_minor::text AS gross, fee_minor::text AS fee,
-                net_minor::text AS net, refunds, refunded_minor::text AS refunded
-         FROM global_platform.ledger_totals ORDER BY node, node_uid, currency",
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Total {
-                gross: whole(&row.gross)?,
-                fee: whole(&row.fee)?,
-                net: whole(&row.net)?,
-                refunded: whole(&row.refunded)?,
-                node_uid: row.node_uid,
-                node: row.node,
-                country: row.country,
-                currency: row.currency,
-                revenues: row.revenues,
-                refunds: row.refunds,
-            })
-        })
-        .collect()
-}
-
-/// What a report adds up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// Each node.
-    Node,
-    /// Each country.
-    Country,
-    /// Each month (UTC).
-    Month,
-    /// Each day (UTC).
-    Day,
-}
-
-/// A line of a report; minor units.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sum {
-    /// The node, country, month or day; empty for nodes without a country.
-    pub key: String,
+pub struct Sums {
     /// ISO 4217.
     pub currency: String,
     /// How often money was received.
@@ -300,9 +216,27 @@ pub struct Sum {
     pub refunded: i128,
 }
 
+impl Sums {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn none(currency: String) -> Self {
+        Self { currency, revenues: 0, gross: 0, fee: 0, net: 0, refunds: 0, refunded: 0 }
+    }
+
+    /// Adds what is of the same currency.
+    pub const fn add(&mut self, other: &Self) {
+        self.revenues += other.revenues;
+        self.gross += other.gross;
+        self.fee += other.fee;
+        self.net += other.net;
+        self.refunds += other.refunds;
+        self.refunded += other.refunded;
+    }
+}
+
+/// As PostgreSQL gives them: money as text, because a sum may be larger than a bigint.
 #[derive(FromRow)]
-struct SumRow {
-    key: String,
+struct SumsRow {
     currency: String,
     revenues: i64,
     gross: String,
@@ -312,7 +246,67 @@ struct SumRow {
     refunded: String,
 }
 
-/// Sums of the days from `from` to before `to`.
+impl TryFrom<SumsRow> for Sums {
+    type Error = sqlx::Error;
+
+    fn try_from(row: SumsRow) -> Result<Self, sqlx::Error> {
+        let whole = |text: &str| text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)));
+        Ok(Self {
+            gross: whole(&row.gross)?,
+            fee: whole(&row.fee)?,
+            net: whole(&row.net)?,
+            refunded: whole(&row.refunded)?,
+            currency: row.currency,
+            revenues: row.revenues,
+            refunds: row.refunds,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct TotalRow {
+    node_uid: Uuid,
+    #[sqlx(flatten)]
+    sums: SumsRow,
+}
+
+/// What each node has received and given back, by its UID and currency.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn totals(connection: &mut PgConnection) -> Result<Vec<(Uuid, Sums)>, sqlx::Error> {
+    let rows: Vec<TotalRow> = sqlx::query_as(
+        "SELECT node_uid, currency, revenues, gross_minor::text AS gross, fee_minor::text AS fee,
+                net_minor::text AS net, refunds, refunded_minor::text AS refunded
+         FROM global_platform.ledger_totals ORDER BY node, node_uid, currency",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.node_uid, row.sums.try_into()?))).collect()
+}
+
+/// What a report adds up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Each node.
+    Node,
+    /// Each country.
+    Country,
+    /// Each month (UTC).
+    Month,
+    /// Each day (UTC).
+    Day,
+}
+
+#[derive(FromRow)]
+struct LineRow {
+    key: String,
+    #[sqlx(flatten)]
+    sums: SumsRow,
+}
+
+/// Sums of the days from `from` to before `to`, each with its node, country, month or day; empty for nodes without a
+/// country.
 ///
 /// # Errors
 /// When the statement fails.
@@ -321,14 +315,14 @@ pub async fn report(
     by: By,
     from: OffsetDateTime,
     to: OffsetDateTime,
-) -> Result<Vec<Sum>, sqlx::Error> {
+) -> Result<Vec<(String, Sums)>, sqlx::Error> {
     let by = match by {
         By::Node => "node",
         By::Country => "country",
         By::Month => "month",
         By::Day => "day",
     };
-    let rows: Vec<SumRow> = sqlx::query_as(
+    let rows: Vec<LineRow> = sqlx::query_as(
         "SELECT CASE $1 WHEN 'node' THEN t.node WHEN 'country' THEN coalesce(t.country, '')
                         WHEN 'month' THEN to_char(d.day, 'YYYY-MM') ELSE d.day::text END AS key,
                 d.currency, sum(d.revenues)::bigint AS revenues, sum(d.gross_minor)::text AS gross,
@@ -343,22 +337,5 @@ pub async fn report(
     .bind(to)
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Sum {
-                gross: whole(&row.gross)?,
-                fee: whole(&row.fee)?,
-                net: whole(&row.net)?,
-                refunded: whole(&row.refunded)?,
-                key: row.key,
-                currency: row.currency,
-                revenues: row.revenues,
-                refunds: row.refunds,
-            })
-        })
-        .collect()
-}
-
-fn whole(text: &str) -> Result<i128, sqlx::Error> {
-    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    rows.into_iter().map(|row| Ok((row.key, row.sums.try_into()?))).collect()
 }

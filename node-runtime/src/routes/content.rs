@@ -10,6 +10,7 @@ use fateh_common::{
     service::{
         error::{ApiError, Failed, NOT_FOUND},
         extract::{Body, Id, Parameters, Speaks},
+        paging::Limit,
         validation::{Problems, is_language, is_storable},
     },
     sql::new_id,
@@ -30,8 +31,6 @@ use crate::{
     storage::contents::{self, Content, Filter, Kind, Listed, State as Standing},
 };
 
-const DEFAULT_LIMIT: i64 = 50;
-const MAX_LIMIT: i64 = 200;
 /// Bytes of one piece; the body limit of a request leaves room for it.
 const MAX_CONTENT: usize = 48 * 1024;
 const CHANGED_MEANWHILE: ApiError = ApiError::Refused(StatusCode::PRECONDITION_FAILED, "changed-meanwhile");
@@ -167,17 +166,14 @@ async fn list(
 async fn page(state: &AppState, user: &SignedIn, headers: &HeaderMap, query: ListQuery) -> Result<Page, ApiError> {
     let kind = query.kind.as_deref().map(parse_kind);
     let standing = query.status.as_deref().map(parse_standing);
-    let limit = query.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
-    let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     let cursor = query.cursor.as_deref().map(Uuid::parse_str).transpose();
     let mut problems = Problems::default();
     problems.unless(kind != Some(None), "type", "field-content-type");
     problems.unless(standing != Some(None), "status", "field-content-status");
     problems.unless(query.language.as_deref().is_none_or(is_language), "language", "field-language");
-    problems.unless(limit.is_some(), "limit", "field-limit");
+    let limit = Limit::parse(query.limit.as_deref(), &mut problems);
     problems.unless(cursor.is_ok(), "cursor", "field-cursor");
     problems.refuse()?;
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     let edits = user.may_edit_content();
     let languages = match query.language {
         Some(language) => vec![language, state.node.language.clone()],
@@ -191,15 +187,9 @@ async fn page(state: &AppState, user: &SignedIn, headers: &HeaderMap, query: Lis
         after: cursor.unwrap_or(None),
     };
     let mut connection = state.connection().await?;
-    // One more than asked for tells whether there is another page.
-    let mut rows = contents::list(&mut connection, &filter, limit + 1).await?;
-    let length = usize::try_from(limit).unwrap_or(0);
-    let more = rows.len() > length;
-    rows.truncate(length);
-    Ok(Page {
-        next_cursor: rows.last().filter(|_| more).map(|row| row.id),
-        content: rows.into_iter().map(Entry::from).collect(),
-    })
+    let rows = contents::list(&mut connection, &filter, limit.in_sql()).await?;
+    let (rows, next_cursor) = limit.cut(rows, |row| row.id);
+    Ok(Page { next_cursor, content: rows.into_iter().map(Entry::from).collect() })
 }
 
 /// The languages that a reader asks for, and then the node's own.

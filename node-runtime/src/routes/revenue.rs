@@ -12,6 +12,7 @@ use fateh_common::{
     service::{
         error::{ApiError, Failed, NOT_FOUND},
         extract::{Body, Id, Parameters, Speaks},
+        paging::Limit,
         validation::{Problems, is_profile},
     },
 };
@@ -40,8 +41,6 @@ const STILL_RUNNING: ApiError =
     ApiError::Later(StatusCode::CONFLICT, "still-running", std::time::Duration::from_secs(1));
 /// SQLSTATE of a lock that could not be had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-const DEFAULT_LIMIT: i64 = 50;
-const MAX_LIMIT: i64 = 200;
 /// Rows bring their metadata along, which may be large.
 const EXPORT_PAGE: i64 = 200;
 /// Clocks of those who send may be ahead.
@@ -353,20 +352,13 @@ async fn page(state: &AppState, query: ListQuery) -> Result<Page, ApiError> {
     let mut problems = Problems::default();
     let now = state.clock.now();
     let filter = filter(query.from.as_deref(), query.until.as_deref(), query.kind.as_deref(), now, &mut problems);
-    let limit = query.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
-    let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     let after = query.cursor.as_deref().map(parse_cursor);
-    problems.unless(limit.is_some(), "limit", "field-limit");
+    let limit = Limit::parse(query.limit.as_deref(), &mut problems);
     problems.unless(after != Some(None), "cursor", "field-cursor");
     problems.refuse()?;
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     let mut connection = state.connection().await?;
-    // One more than asked for tells whether there is another page.
-    let mut rows = revenues::list(&mut connection, &filter, after.flatten(), limit + 1).await?;
-    let length = usize::try_from(limit).unwrap_or(0);
-    let more = rows.len() > length;
-    rows.truncate(length);
-    let next_cursor = rows.last().filter(|_| more).map(|row| cursor(row.date, row.id));
+    let rows = revenues::list(&mut connection, &filter, after.flatten(), limit.in_sql()).await?;
+    let (rows, next_cursor) = limit.cut(rows, |row| cursor(row.date, row.id));
     Ok(Page { next_cursor, revenue: rows.into_iter().map(Revenue::from).collect() })
 }
 

@@ -6,6 +6,7 @@ use fateh_common::{
     service::{
         error::{ApiError, Failed, NOT_FOUND},
         extract::{Body, Id, Parameters, Speaks},
+        paging::Limit,
         validation::{Problems, is_email, is_password, is_profile, is_username, key},
     },
 };
@@ -24,8 +25,6 @@ use crate::{
     storage::users::{self, Change, Filter, NewUser, Role, Status, User},
 };
 
-const DEFAULT_LIMIT: i64 = 50;
-const MAX_LIMIT: i64 = 200;
 const RESET_VALIDITY: SignedDuration = SignedDuration::from_hours(24);
 const LAST_ADMIN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "last-admin");
 
@@ -78,18 +77,15 @@ async fn list(
 async fn page(state: &AppState, query: ListQuery) -> Result<Page, ApiError> {
     let role = query.role.as_deref().map(parse_role);
     let status = query.status.as_deref().map(parse_status);
-    let limit = query.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
-    let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     let cursor = query.cursor.as_deref().map(Uuid::parse_str).transpose();
     let searchable = query.search.as_deref().is_none_or(|text| text.len() <= 254 && !text.contains('\0'));
     let mut problems = Problems::default();
     problems.unless(role != Some(None), "role", "field-role");
     problems.unless(status != Some(None), "status", "field-status");
     problems.unless(searchable, "search", "field-search");
-    problems.unless(limit.is_some(), "limit", "field-limit");
+    let limit = Limit::parse(query.limit.as_deref(), &mut problems);
     problems.unless(cursor.is_ok(), "cursor", "field-cursor");
     problems.refuse()?;
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     let filter = Filter {
         role: role.flatten(),
         status: status.flatten(),
@@ -97,12 +93,9 @@ async fn page(state: &AppState, query: ListQuery) -> Result<Page, ApiError> {
         after: cursor.unwrap_or(None),
     };
     let mut connection = state.connection().await?;
-    // One more than asked for tells whether there is another page.
-    let mut users = users::list(&mut connection, &filter, limit + 1).await?;
-    let length = usize::try_from(limit).unwrap_or(0);
-    let more = users.len() > length;
-    users.truncate(length);
-    Ok(Page { next_cursor: users.last().filter(|_| more).map(|user| user.id), users })
+    let users = users::list(&mut connection, &filter, limit.in_sql()).await?;
+    let (users, next_cursor) = limit.cut(users, |user| user.id);
+    Ok(Page { users, next_cursor })
 }
 
 #[derive(Deserialize, ToSchema)]
