@@ -148,7 +148,7 @@ operator_kubeconfig() {
 }
 
 if [ "$suite" = bench ]; then
-  [ $# -gt 0 ] || set -- bare operated loaded simulated
+  [ $# -gt 0 ] || set -- bare operated runtime loaded simulated
   for part; do
     settings=()
     # A node's writes are measured as they are in production: on the disk, and not written a second time as text.

@@ -1,4 +1,4 @@
-//! Nodes' databases on a PostgreSQL server: every statement that the operator sends.
+//! The nodes' databases and the hub's on a PostgreSQL server: every statement that the operator sends.
 //!
 //! All of it is idempotent: each step looks first, and finds itself done or does itself.
 
@@ -17,5 +17,5 @@ pub use catalog::{Catalog, Drift, Wanted};
 pub use mark::Mark;
 pub use node_session::{AdminInvitation, InvitationRow, NodeSession};
 pub use provision::{NodeDatabase, Provisioned};
-pub use schema::Schema;
+pub use schema::{Family, Schema};
 pub use server::{AdminCredentials, Server, ServerFacts, Servers};

@@ -27,10 +27,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     conditions::{Fact, find, merge},
     context::Context,
-    database::{Catalog, Drift, Mark, ServerFacts, Wanted},
+    database::{Catalog, Drift, Mark, Schema, ServerFacts, Wanted},
     failure::{Disposition, Failure, kubernetes},
-    kubernetes::{apply_status, remove_finalizer},
+    hub,
+    kubernetes::{apply_part, apply_status, remove_finalizer},
     local_node::{Load, connect, connections_allowed, full, loads},
+    settings::HubSettings,
 };
 
 const KIND: &str = "DatabaseServer";
@@ -61,10 +63,16 @@ async fn reconcile(server: Arc<DatabaseServer>, context: Arc<Context>) -> Result
         return Ok(Action::await_change());
     }
     let asked = ask(&context, &server).await;
+    let here = hub::settings_for(&context, &server);
+    let hub = match here.filter(|_| asked.is_ok() && server.metadata.deletion_timestamp.is_none()) {
+        Some(hub) => Some(ensure_hub(&context, hub, &server).await),
+        None => None,
+    };
+    let hub_failed = hub.as_ref().is_some_and(Result::is_err);
     let failure = asked.as_ref().err().map(Failure::reason);
     context.metrics.reconciled(KIND, started.elapsed().as_secs_f64(), failure);
     let previous = server.status.clone().unwrap_or_default();
-    let status = status(&previous, &server, load(&context, &server), &asked, context.clock.now());
+    let status = status(&previous, &server, load(&context, &server), &asked, hub.as_ref(), context.clock.now());
     if status != previous {
         let part = json!({
             "apiVersion": DatabaseServer::api_version(&()), "kind": KIND,
@@ -74,7 +82,7 @@ async fn reconcile(server: Arc<DatabaseServer>, context: Arc<Context>) -> Result
         apply_status(&api, "write the DatabaseServer's status", &server.name_any(), &part).await?;
         tell(&context, &server, &previous, &status).await;
     }
-    let soon = asked.is_err() || server.metadata.deletion_timestamp.is_some();
+    let soon = asked.is_err() || hub_failed || server.metadata.deletion_timestamp.is_some();
     let interval = context.settings.probe_interval;
     Ok(Action::requeue(if soon { interval.min(RETRY_INTERVAL) } else { interval }))
 }
@@ -96,6 +104,7 @@ async fn ask(context: &Context, server: &Arc<DatabaseServer>) -> Result<ServerFa
 
 /// Nodes whose role or database is not as an earlier pass left it, and how. Those on their way are not looked at.
 fn drifted(nodes: &[Arc<LocalNode>], server: &str, cluster: &str, found: Vec<Catalog>) -> Vec<(String, Vec<Drift>)> {
+    let family = Schema::of_nodes().family;
     let found: HashMap<_, _> = found.into_iter().map(|row| (row.name.clone(), row)).collect();
     let missing = Catalog::default();
     let settled = nodes.iter().filter_map(|node| {
@@ -108,6 +117,7 @@ fn drifted(nodes: &[Arc<LocalNode>], server: &str, cluster: &str, found: Vec<Cat
     let compared = settled.map(|(node, database)| {
         let mark = Mark { node: node.uid().unwrap_or_default(), cluster: cluster.to_owned() };
         let wanted = Wanted {
+            family,
             mark: &mark,
             connection_limit: node.spec.database.connection_limit,
             may_sign_in: node.spec.state != NodeState::Inactive,
@@ -117,10 +127,40 @@ fn drifted(nodes: &[Arc<LocalNode>], server: &str, cluster: &str, found: Vec<Cat
     compared.filter(|(_, drift)| !drift.is_empty()).collect()
 }
 
+/// Puts our finalizer on the server before anything is made on it, so that it is not let go under its nodes.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn hold_server(context: &Context, server: &DatabaseServer) -> Result<(), Failure> {
+    let held = server.finalizers().iter().any(|finalizer| finalizer == SERVER_FINALIZER);
+    if held || server.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let part = json!({
+        "apiVersion": DatabaseServer::api_version(&()), "kind": DatabaseServer::kind(&()),
+        "metadata": {"uid": server.uid(), "finalizers": [SERVER_FINALIZER]},
+    });
+    let api = Api::<DatabaseServer>::all(context.client.clone());
+    apply_part(&api, "hold the DatabaseServer", &server.name_any(), &part).await
+}
+
+/// Makes the hub's database and Secrets, as long as the server is to stay.
+async fn ensure_hub(context: &Context, hub: &HubSettings, server: &Arc<DatabaseServer>) -> Result<hub::Admin, Failure> {
+    hold_server(context, server).await?;
+    let ensured = hub::ensure(context, hub, server).await;
+    if let Err(failure) = &ensured {
+        context.metrics.failed(KIND, failure.reason());
+        tracing::warn!(server = server.name_any(), reason = failure.reason(), error = %failure, "the hub's database is not as it should be");
+    }
+    ensured
+}
+
 /// What is placed on the server; none before the LocalNodes are known.
 fn load(context: &Context, server: &DatabaseServer) -> Option<Load> {
     let loads = context.nodes_filled.is_cancelled().then(|| loads(&context.nodes.state()))?;
-    Some(loads.get(&server.name_any()).copied().unwrap_or_default())
+    let mut load = loads.get(&server.name_any()).copied().unwrap_or_default();
+    load.connections += hub::settings_for(context, server).map_or(0, |hub| i64::from(hub.connection_limit));
+    Some(load)
 }
 
 /// Lets a server go that is being deleted and holds no node. True: it is let go.
@@ -132,7 +172,7 @@ async fn release(context: &Context, server: &DatabaseServer) -> Result<bool, Fai
     // Asked anew: the cache may not show a node that was placed a moment ago.
     let nodes = Api::<LocalNode>::all(context.client.clone()).list(&ListParams::default()).await;
     let nodes: Vec<_> = nodes.map_err(kubernetes(act))?.items.into_iter().map(Arc::new).collect();
-    if loads(&nodes).contains_key(&server.name_any()) {
+    if hub::settings_for(context, server).is_some() || loads(&nodes).contains_key(&server.name_any()) {
         return Ok(false);
     }
     let api = Api::<DatabaseServer>::all(context.client.clone());
@@ -151,6 +191,7 @@ fn status(
     server: &DatabaseServer,
     load: Option<Load>,
     asked: &Result<ServerFacts, Failure>,
+    hub: Option<&Result<hub::Admin, Failure>>,
     now: Timestamp,
 ) -> DatabaseServerStatus {
     let answered = asked.as_ref().ok();
@@ -182,16 +223,26 @@ fn status(
     };
     let load = Load { nodes: nodes.unwrap_or(0), connections: connection_limits.unwrap_or(0) };
     facts.push(capacity(server, connections, load));
+    let hub_before = find(&previous.conditions, hub::CONDITION);
     if server.metadata.deletion_timestamp.is_some() {
         let message = format!(
-            "being deleted, and kept for the {} LocalNodes that are placed on it; delete them first (status.database.server names it)",
+            "being deleted, and kept for {}the {} LocalNodes that are placed on it; delete them first (status.database.server names it)",
+            if hub_before.is_some() {
+                "the hub's database (the operator's setting hub-database-server) and "
+            } else {
+                ""
+            },
             load.nodes
         );
         facts[0] = Fact::fails("Ready", "InUse", message);
     }
+    facts.extend(hub.map(|outcome| hub::fact(outcome, hub::was_made(hub_before))));
+    let mut conditions = merge(&previous.conditions, facts, server.metadata.generation, now);
+    // What is known of the hub's database stays known while the server is silent.
+    conditions.extend(hub_before.filter(|_| hub.is_none()).cloned());
     DatabaseServerStatus {
         observed_generation: server.metadata.generation,
-        conditions: merge(&previous.conditions, facts, server.metadata.generation, now),
+        conditions,
         version: answered.map(|facts| facts.version.clone()).or_else(|| previous.version.clone()),
         databases: answered.map(|facts| facts.databases).or(previous.databases),
         connections,
@@ -272,7 +323,7 @@ mod tests {
         DatabaseServer::new("default", serde_json::from_value(spec).unwrap())
     }
     fn first(load: Option<Load>, asked: &Result<ServerFacts, Failure>) -> DatabaseServerStatus {
-        status(&DatabaseServerStatus::default(), &server(), load, asked, now())
+        status(&DatabaseServerStatus::default(), &server(), load, asked, None, now())
     }
 
     #[test]
@@ -292,7 +343,7 @@ mod tests {
         let load = Load { nodes: 2, connections: 40 };
         let before = first(Some(load), &Ok(facts(true, &[])));
         let silent = Failure::DatabaseUnreachable { server: "default".into(), source: sqlx::Error::PoolTimedOut };
-        let made = status(&before, &server(), None, &Err(silent), now());
+        let made = status(&before, &server(), None, &Err(silent), None, now());
         assert_eq!((made.version.as_deref(), made.databases), (Some("18.1"), Some(3)));
         assert_eq!((made.nodes, made.connection_limits), (Some(2), Some(40)));
         assert!(!is_true(&made.conditions, "Reachable") && is_true(&made.conditions, "Reconciling"));
@@ -310,9 +361,25 @@ mod tests {
         let mut leaving = server();
         leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
         let load = Some(Load { nodes: 3, connections: 60 });
-        let kept = status(&full, &leaving, load, &Ok(facts(true, &[])), now());
+        let kept = status(&full, &leaving, load, &Ok(facts(true, &[])), None, now());
         let ready = find(&kept.conditions, "Ready").unwrap();
         assert!(ready.reason == "InUse" && ready.message.contains("3 LocalNodes"), "{}", ready.message);
+    }
+
+    #[test]
+    fn what_is_known_of_the_hub_s_database_stays_known_while_the_server_is_silent() {
+        let before = DatabaseServerStatus::default();
+        let good = Ok(facts(true, &[]));
+        let made = status(&before, &server(), None, &good, Some(&Ok(hub::Admin::Active)), now());
+        assert!(is_true(&made.conditions, hub::CONDITION) && hub::was_made(find(&made.conditions, hub::CONDITION)));
+        let silent = Err(Failure::DatabaseUnreachable { server: "default".into(), source: sqlx::Error::PoolTimedOut });
+        let after = status(&made, &server(), None, &silent, None, now());
+        assert_eq!(find(&after.conditions, hub::CONDITION), find(&made.conditions, hub::CONDITION));
+        let failed = Err(Failure::stalled("DatabaseTaken", "not ours".to_owned()));
+        let never = status(&before, &server(), None, &good, Some(&failed), now());
+        assert!(!hub::was_made(find(&never.conditions, hub::CONDITION)), "one that was never made is not lost");
+        let drifted = status(&made, &server(), None, &good, Some(&failed), now());
+        assert!(hub::was_made(find(&drifted.conditions, hub::CONDITION)));
     }
 
     #[test]

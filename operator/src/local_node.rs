@@ -7,7 +7,6 @@ mod controller;
 mod credentials;
 mod delete;
 mod hosts;
-mod invitation;
 mod observe;
 mod place;
 mod report;
@@ -17,6 +16,6 @@ mod rotation;
 mod validate;
 
 pub use controller::{Watches, run};
-pub use observe::connect;
+pub use observe::{Placement, connect};
 pub use place::{Load, Placements, connections_allowed, full, loads};
 pub use validate::{ValidNode, validate};

@@ -185,7 +185,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         client: fenced,
         cluster,
         clock: clock.clone(),
-        servers: Servers::new(Schema::embedded(), fence),
+        servers: Servers::new(Schema::of_nodes(), fence),
         database_servers: servers.clone(),
         nodes: nodes.clone(),
         nodes_filled,

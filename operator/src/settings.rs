@@ -18,6 +18,9 @@ pub struct Settings {
     /// What nodes may reach and be reached by.
     #[command(flatten)]
     pub network: NetworkSettings,
+    /// The hub's database and Secrets.
+    #[command(flatten)]
+    pub hub: HubSettings,
     /// Namespace of the operator: the Secrets of DatabaseServers lie here.
     #[arg(long, env = "FATEH_NAMESPACE", default_value = "fateh-system")]
     pub namespace: String,
@@ -78,6 +81,42 @@ impl RoutingSettings {
     pub fn hub_issuer(&self) -> String {
         format!("https://hub.{}", self.base_domain)
     }
+
+    /// Where people reach a host of the base domain.
+    #[must_use]
+    pub fn url(&self, host: &str) -> String {
+        match self.public_port {
+            443 => format!("https://{host}"),
+            port => format!("https://{host}:{port}"),
+        }
+    }
+
+    /// Where people reach the hub.
+    #[must_use]
+    pub fn hub_url(&self) -> String {
+        self.url(&format!("hub.{}", self.base_domain))
+    }
+}
+
+/// The hub's database and Secrets, which are the operator's to make.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HubSettings {
+    /// DatabaseServer on which the hub's database is made; unset: there is no hub here.
+    #[arg(long = "hub-database-server", env = "FATEH_HUB_DATABASE_SERVER", requires = "admin_email")]
+    pub database_server: Option<String>,
+    /// Who is invited to be the first platform admin.
+    #[arg(long = "hub-admin-email", env = "FATEH_HUB_ADMIN_EMAIL")]
+    pub admin_email: Option<String>,
+    /// Connections that the hub's role may hold: the pools of all its pods, one more than run while it is rolled out.
+    #[arg(long = "hub-connection-limit", env = "FATEH_HUB_CONNECTION_LIMIT", default_value_t = 40,
+          value_parser = clap::value_parser!(i32).range(1..=1000))]
+    pub connection_limit: i32,
+    /// Days for which a key signs the hub's tokens before it is replaced.
+    #[arg(long = "hub-key-days", env = "FATEH_HUB_KEY_DAYS", default_value = "90", value_parser = days)]
+    pub key_validity: Duration,
+    /// Seconds that a changed Secret takes at most to reach the hub's pods.
+    #[arg(long = "hub-key-lead", env = "FATEH_HUB_KEY_LEAD", default_value = "600", value_parser = seconds)]
+    pub key_lead: Duration,
 }
 
 /// What nodes may reach and be reached by: the ground of their NetworkPolicies.
@@ -92,6 +131,14 @@ pub struct NetworkSettings {
     /// Address ranges of an ingress controller outside the cluster, comma-separated.
     #[arg(long, env = "FATEH_INGRESS_CIDRS", value_delimiter = ',')]
     pub ingress_cidrs: Vec<String>,
+}
+
+fn days(text: &str) -> Result<Duration, String> {
+    // A part of a day, for trials.
+    match text.parse::<f64>() {
+        Ok(days) if (0.0..=3660.0).contains(&days) => Ok(Duration::from_secs_f64(days * 86_400.0)),
+        _ => Err("expected days, up to 3660".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

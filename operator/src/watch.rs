@@ -21,6 +21,10 @@ use crate::{
     context::Context,
 };
 
+/// Objects in one answer to a listing. All kinds are listed at once when the operator starts; pages as long as the
+/// client's default would be most of the memory that it ever needs.
+const PAGE: u32 = 50;
+
 /// Events of one kind, with back-off after errors. After each `interval` the watch begins again with a full listing.
 pub fn events<K>(
     api: Api<K>,
@@ -31,7 +35,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     stream::repeat(()).flat_map(move |()| {
-        let events = watcher(api.clone(), config.clone()).default_backoff();
+        let events = watcher(api.clone(), config.clone().page_size(PAGE)).default_backoff();
         // Boxed: a watch lives long, and is made seldom.
         events.take_until(Box::pin(tokio::time::sleep(interval))).boxed()
     })

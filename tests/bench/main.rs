@@ -43,8 +43,16 @@ async fn operated() {
     let mut figures = Figures::default();
     provisioning::operated(&client, &one, &mut figures).await;
     fleet::operated(&client, bare["fleet"].as_f64().unwrap(), &mut figures).await;
-    runtime::measure(&client, &mut figures).await;
     figures.finish("control-plane");
+}
+
+/// The program in a node's pods, while nobody asks it for anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn runtime() {
+    let client = fateh_tests::kubernetes().await;
+    let mut figures = Figures::default();
+    runtime::measure(&client, &mut figures).await;
+    figures.finish("runtime");
 }
 
 /// A node by itself.

@@ -1,28 +1,27 @@
 //! Takes over a database that bears our mark with another UID: a retired one, or one of a rebuilt cluster.
 
-use fateh_crds::Slug;
 use sqlx::Connection;
 
 use super::{
     Mark,
     mark::is_marked,
     provision::execute,
+    schema::Family,
     server::Server,
     sql::{identifier, literal},
 };
 use crate::failure::Failure;
 
 impl Server {
-    /// Makes the database `from` that of the node `slug`, unless the node has one of its own already.
+    /// Makes the database `from` the one of this `name` and `mark`, unless there is one already.
     ///
     /// Only a retired database (`deleted_…`) or one of the node's own name is taken: any other may be
     /// a living node's.
     ///
     /// # Errors
     /// `AdoptionRefused` when there is no such database, or it does not bear our mark.
-    pub async fn adopt_database(&self, slug: &Slug, mark: &Mark, from: &str) -> Result<(), Failure> {
-        let name = slug.database();
-        let own = self.catalog(&name).await?;
+    pub async fn adopt_database(&self, family: &Family, name: &str, mark: &Mark, from: &str) -> Result<(), Failure> {
+        let own = self.catalog(name, family).await?;
         if own.database_exists && mark.is_on(own.database_comment.as_deref()) {
             return Ok(());
         }
@@ -36,7 +35,7 @@ impl Server {
         if from != name && own.database_exists {
             return Err(refused(from, &self.name, &format!("a database {name} exists; rename or drop it first")));
         }
-        let found = self.catalog(from).await?;
+        let found = self.catalog(from, family).await?;
         if !found.database_exists {
             return Err(refused(from, &self.name, "there is no such database"));
         }
@@ -45,7 +44,7 @@ impl Server {
         }
         self.may_act("take the database over")?;
         let failed = self.failed("take the database over");
-        let quoted = identifier(&name);
+        let quoted = identifier(name);
         let mut connection = self.pool.acquire().await.map_err(&failed)?;
         let mut transaction = connection.begin().await.map_err(&failed)?;
         if from != name {
@@ -65,7 +64,7 @@ impl Server {
             execute(&mut transaction, text).await.map_err(&failed)?;
         }
         transaction.commit().await.map_err(&failed)?;
-        tracing::info!(server = self.name, database = from, node = slug.as_str(), "took a database over");
+        tracing::info!(server = self.name, database = from, name, "took a database over");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What a server's catalog says of nodes' roles and databases, and how that differs from what it should say.
+//! What a server's catalog says of roles and databases, the nodes' and the hub's, and how that differs from what it should say.
 //! One query reads it, for one node or for all of a server.
 
 use std::fmt;
@@ -7,8 +7,8 @@ use sqlx::{Connection, FromRow};
 
 use super::{
     mark::{Mark, fingerprint},
+    schema::Family,
     server::Server,
-    template::RUNTIME_ROLE,
 };
 use crate::failure::Failure;
 
@@ -16,7 +16,8 @@ use crate::failure::Failure;
 pub(super) const ROLE_SETTINGS: [(&str, &str); 3] =
     [("idle_in_transaction_session_timeout", "10s"), ("lock_timeout", "2s"), ("statement_timeout", "5s")];
 
-/// `$1`: one name, or NULL for all nodes; `$2`: whether sizes are wanted, which cost a look at every file.
+/// `$1`: one name, or NULL for all nodes; `$2`: whether sizes are wanted, which cost a look at every file; `$3`: the
+/// search path that the role is to have.
 const CATALOG: &str = "
 SELECT coalesce(d.datname, r.rolname)::text AS name,
        r.oid IS NOT NULL AS role_exists,
@@ -44,7 +45,7 @@ SELECT coalesce(d.datname, r.rolname)::text AS name,
                AND NOT (acl.grantee = r.oid AND acl.privilege_type = 'CONNECT' AND NOT acl.is_grantable)
              ORDER BY 1) AS strangers,
        EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = r.oid
-               AND s.setconfig = ARRAY['search_path=local_node, pg_catalog']) AS path_is_set,
+               AND s.setconfig = ARRAY['search_path=' || $3::text]) AS path_is_set,
        CASE WHEN $2 AND d.datallowconn THEN coalesce(pg_database_size(d.oid), 0) ELSE 0 END AS size_bytes
 FROM (SELECT * FROM pg_database
       WHERE CASE WHEN $1::text IS NULL THEN datname LIKE 'node\\_%' ELSE datname = $1 END) d
@@ -81,6 +82,8 @@ pub struct Catalog {
 /// What a node's role and database should be.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
+    /// What kind of database it is.
+    pub family: &'static Family,
     /// Marks both.
     pub mark: &'a Mark,
     /// Connections that the role may hold.
@@ -181,7 +184,7 @@ impl Catalog {
             (!wanted.mark.is_on(self.role_comment.as_deref()), Drift::RoleMark),
             (self.role_is_raised || self.role_may_create, Drift::RoleRaised),
             (limit, Drift::RoleLimit),
-            (self.member_of != [RUNTIME_ROLE] || !self.lent_to.is_empty(), Drift::RoleMembership),
+            (self.member_of != [wanted.family.runtime_role] || !self.lent_to.is_empty(), Drift::RoleMembership),
             (self.role_settings != settings, Drift::RoleSettings),
         ];
         let database = if self.database_exists { database.to_vec() } else { vec![(true, Drift::DatabaseMissing)] };
@@ -197,8 +200,9 @@ impl Catalog {
 
 impl Server {
     /// Role and database of this name.
-    pub(super) async fn catalog(&self, name: &str) -> Result<Catalog, Failure> {
-        let found = sqlx::query_as(CATALOG).bind(name).bind(true).fetch_optional(&self.pool).await;
+    pub(super) async fn catalog(&self, name: &str, family: &Family) -> Result<Catalog, Failure> {
+        let asked = sqlx::query_as(CATALOG).bind(name).bind(true).bind(family.search_path());
+        let found = asked.fetch_optional(&self.pool).await;
         let found: Option<Catalog> = found.map_err(self.failed("look at the node's database"))?;
         Ok(found.unwrap_or_default())
     }
@@ -209,7 +213,8 @@ impl Server {
     /// When the server cannot be asked.
     pub async fn survey(&self) -> Result<Vec<Catalog>, Failure> {
         let mut session = self.maintenance_session().await?;
-        let rows = sqlx::query_as(CATALOG).bind(None::<String>).bind(false).fetch_all(&mut session).await;
+        let path = self.schema.family.search_path();
+        let rows = sqlx::query_as(CATALOG).bind(None::<String>).bind(false).bind(path).fetch_all(&mut session).await;
         let rows = rows.map_err(self.failed("look at the nodes' databases"))?;
         let _ = session.close().await;
         Ok(rows)
@@ -219,6 +224,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::Schema;
 
     fn mark() -> Mark {
         Mark { node: "n1".into(), cluster: "c1".into() }
@@ -233,7 +239,7 @@ mod tests {
             role_can_login: true,
             role_limit: 20,
             role_settings: ROLE_SETTINGS.map(|(name, value)| format!("{name}={value}")).to_vec(),
-            member_of: vec![RUNTIME_ROLE.to_owned()],
+            member_of: vec!["fateh_runtime".to_owned()],
             database_exists: true,
             database_comment: Some(mark().comment()),
             database_open: true,
@@ -269,7 +275,8 @@ mod tests {
             (|row| row.role_settings.clear(), &[Drift::RoleSettings]),
         ];
         let mark = mark();
-        let wanted = Wanted { mark: &mark, connection_limit: 20, may_sign_in: true };
+        let family = Schema::of_nodes().family;
+        let wanted = Wanted { family, mark: &mark, connection_limit: 20, may_sign_in: true };
         for (edit, expected) in cases {
             let mut row = right();
             edit(&mut row);

@@ -1,4 +1,4 @@
-//! A session of the operator inside one node's database: schema upgrade, fee rate, invitation.
+//! A session of the operator inside one database of its making: schema upgrade, fee rate, invitation.
 
 use std::collections::HashSet;
 
@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use sqlx::{Connection, FromRow, PgConnection};
 use tokio::sync::SemaphorePermit;
 
-use super::server::Server;
+use super::{schema::Schema, server::Server, sql::statement};
 use crate::failure::Failure;
 
-/// A session inside a node's database.
+/// A session inside a node's database, or the hub's.
 pub struct NodeSession<'a> {
     server: &'a Server,
+    schema: &'a Schema,
     connection: PgConnection,
     applied: HashSet<i64>,
     _turn: Option<SemaphorePermit<'a>>,
@@ -37,23 +38,23 @@ pub struct InvitationRow {
 }
 
 impl Server {
-    /// Opens a session in the database `name`, and adds to its schema what this operator's release adds.
+    /// Opens a session in the database `name`, and adds to its `schema` what this operator's release adds.
     ///
     /// # Errors
     /// When the server cannot be reached or a migration fails.
-    pub async fn node_session(&self, name: &str) -> Result<NodeSession<'_>, Failure> {
+    pub async fn node_session<'a>(&'a self, name: &str, schema: &'a Schema) -> Result<NodeSession<'a>, Failure> {
         let turn = self.sessions.acquire().await.ok();
         let mut connection = self.session(name).await?;
         self.may_act("work in the node's database")?;
-        let mut applied = self.applied_migrations(&mut connection).await?;
-        if self.schema.is_to_expand(&applied) {
+        let mut applied = self.applied_migrations(&mut connection, schema).await?;
+        if schema.is_to_expand(&applied) {
             // A release upgrades all nodes at once; the server has others to serve.
             let _turn = self.upgrades.acquire().await;
             self.may_act("upgrade the node's schema")?;
-            self.migrate(&mut connection, self.schema.expanding()).await?;
-            applied = self.applied_migrations(&mut connection).await?;
+            self.migrate(&mut connection, schema, schema.expanding()).await?;
+            applied = self.applied_migrations(&mut connection, schema).await?;
         }
-        Ok(NodeSession { server: self, connection, applied, _turn: turn })
+        Ok(NodeSession { server: self, schema, connection, applied, _turn: turn })
     }
 }
 
@@ -61,7 +62,7 @@ impl NodeSession<'_> {
     /// The version up to which the schema is complete.
     #[must_use]
     pub fn schema_version(&self) -> i64 {
-        self.server.schema.reached(&self.applied)
+        self.schema.reached(&self.applied)
     }
 
     /// Takes away what no pod of this release needs. Only when none of a release before is left.
@@ -69,13 +70,13 @@ impl NodeSession<'_> {
     /// # Errors
     /// When a migration fails.
     pub async fn contract(&mut self) -> Result<(), Failure> {
-        if !self.server.schema.is_to_contract(&self.applied) {
+        if !self.schema.is_to_contract(&self.applied) {
             return Ok(());
         }
         let _turn = self.server.upgrades.acquire().await;
         self.server.may_act("contract the node's schema")?;
-        self.server.migrate(&mut self.connection, self.server.schema.all()).await?;
-        self.applied = self.server.applied_migrations(&mut self.connection).await?;
+        self.server.migrate(&mut self.connection, self.schema, self.schema.all()).await?;
+        self.applied = self.server.applied_migrations(&mut self.connection, self.schema).await?;
         Ok(())
     }
 
@@ -103,7 +104,8 @@ impl NodeSession<'_> {
     /// # Errors
     /// When the statement fails.
     pub async fn invitation(&mut self) -> Result<Option<InvitationRow>, Failure> {
-        sqlx::query_as("SELECT token_hash, accepted_at IS NOT NULL AS accepted FROM local_node.first_admin_invitation")
+        let table = format!("{}.first_admin_invitation", self.schema.family.schema);
+        sqlx::query_as(statement(format!("SELECT token_hash, accepted_at IS NOT NULL AS accepted FROM {table}")))
             .fetch_optional(&mut self.connection)
             .await
             .map_err(self.server.failed("read the invitation"))
@@ -114,12 +116,13 @@ impl NodeSession<'_> {
     /// # Errors
     /// When the statement fails.
     pub async fn replace_invitation(&mut self, invitation: &AdminInvitation<'_>) -> Result<bool, Failure> {
-        let stored = sqlx::query(
-            "INSERT INTO local_node.first_admin_invitation AS i (singleton, email, token_hash, expires_at)
+        let table = format!("{}.first_admin_invitation", self.schema.family.schema);
+        let stored = sqlx::query(statement(format!(
+            "INSERT INTO {table} AS i (singleton, email, token_hash, expires_at)
              VALUES (true, $1, $2, $3::text::timestamptz)
              ON CONFLICT (singleton) DO UPDATE SET email = $1, token_hash = $2, expires_at = $3::text::timestamptz
-             WHERE i.accepted_at IS NULL",
-        )
+             WHERE i.accepted_at IS NULL"
+        )))
         .bind(invitation.email)
         .bind(invitation.token_hash.as_slice())
         .bind(invitation.expires_at.to_string())

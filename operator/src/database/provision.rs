@@ -1,25 +1,26 @@
-//! A node's role and database: looked at in one query, made and put right step by step.
+//! A role and its database, a node's or the hub's: looked at in one query, made and put right step by step.
 
-use fateh_crds::Slug;
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
 
 use super::{
     Mark,
     catalog::{Catalog, Drift, ROLE_SETTINGS, Wanted},
+    schema::Schema,
     server::Server,
     sql::{identifier, literal, statement},
-    template::RUNTIME_ROLE,
 };
 use crate::failure::Failure;
 
 /// `CREATE DATABASE` or `CREATE ROLE` of a run that was killed may still be at work, or have won.
 const LOOK_AGAIN: [&str; 4] = ["23505", "42P04", "42710", "55006"];
 
-/// What a node's database is to be.
+/// What a node's database, or the hub's, is to be.
 pub struct NodeDatabase<'a> {
-    /// Names database and role.
-    pub slug: &'a Slug,
+    /// Of database and role.
+    pub name: &'a str,
+    /// What a new one is copied from.
+    pub schema: &'a Schema,
     /// Marks both.
     pub mark: &'a Mark,
     /// Password of the role, in clear; only its SCRAM verifier is sent.
@@ -36,7 +37,12 @@ pub struct NodeDatabase<'a> {
 
 impl NodeDatabase<'_> {
     const fn wanted(&self) -> Wanted<'_> {
-        Wanted { mark: self.mark, connection_limit: self.connection_limit, may_sign_in: self.may_sign_in }
+        Wanted {
+            family: self.schema.family,
+            mark: self.mark,
+            connection_limit: self.connection_limit,
+            may_sign_in: self.may_sign_in,
+        }
     }
 
     /// Whether the role was last given one of the two passwords.
@@ -60,39 +66,39 @@ pub struct Provisioned {
 }
 
 impl Server {
-    /// Makes sure that the node has a role and a database of its own, open to that role only; what differs
+    /// Makes sure that there is the role and its database, open to that role only; what differs
     /// from that is put right.
     ///
     /// # Errors
     /// `DatabaseTaken` when a role or database of that name is not this node's, `DatabaseMissing` when it had one
     /// that is gone, `DatabaseDrifted` when only an administrator can put it right: nothing is touched then.
     pub async fn ensure_database(&self, node: &NodeDatabase<'_>) -> Result<Provisioned, Failure> {
-        let name = node.slug.database();
-        let mut found = self.catalog(&name).await?;
-        self.refuse(node, &name, &found)?;
+        let name = node.name;
+        let mut found = self.catalog(name, node.schema.family).await?;
+        self.refuse(node, name, &found)?;
         let drift = found.drift(&node.wanted());
         let role_drifted = drift.iter().any(|drift| drift.is_of_role()) || !node.has_password(&found);
         let database_drifted = drift.iter().any(|drift| !drift.is_of_role());
         if role_drifted {
-            self.put_role_right(node, &name, &found, &drift).await?;
+            self.put_role_right(node, name, &found, &drift).await?;
         }
         if database_drifted {
             if !found.database_exists {
-                self.create_database(&name).await?;
+                self.create_database(node).await?;
             }
-            self.put_database_right(node, &name, &found).await?;
+            self.put_database_right(node, name, &found).await?;
         }
         if !node.may_sign_in {
             // In every pass: one that was killed after NOLOGIN left the open sessions.
-            self.end_sessions(&name).await?;
+            self.end_sessions(name).await?;
         }
         if role_drifted || database_drifted {
             let before = found;
-            found = self.catalog(&name).await?;
-            self.refuse(node, &name, &found)?;
+            found = self.catalog(name, node.schema.family).await?;
+            self.refuse(node, name, &found)?;
             let left = found.drift(&node.wanted());
             if !left.is_empty() {
-                return Err(self.drifted(&name, &left, &found));
+                return Err(self.drifted(node, &left, &found));
             }
             if before.role_exists && before.database_exists && !before.is_unfinished() {
                 tracing::info!(server = self.name, database = name, ?drift, "role and database were put right");
@@ -103,7 +109,7 @@ impl Server {
             has_next_password: next.is_some() && found.password() == next.as_deref(),
             size_bytes: found.size_bytes,
             opened_now: database_drifted,
-            name,
+            name: name.to_owned(),
         })
     }
 
@@ -111,10 +117,10 @@ impl Server {
     ///
     /// # Errors
     /// When a statement fails; the next pass finds the password it was given before, or this one.
-    pub async fn change_password(&self, slug: &Slug, mark: &Mark, password: &str) -> Result<(), Failure> {
+    pub async fn change_password(&self, role: &str, mark: &Mark, password: &str) -> Result<(), Failure> {
         let act = "change the role's password";
         let failed = self.failed(act);
-        let role = identifier(&slug.database());
+        let role = identifier(role);
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
         self.may_act(act)?;
         for text in [
@@ -144,13 +150,14 @@ impl Server {
             ));
         }
         if found.role_is_raised || (found.database_exists && !found.database_ours) {
-            return Err(self.drifted(name, &found.drift(&node.wanted()), found));
+            return Err(self.drifted(node, &found.drift(&node.wanted()), found));
         }
         Ok(())
     }
 
     /// What this operator may not put right, and the statements by which an administrator does.
-    fn drifted(&self, name: &str, drift: &[Drift], found: &Catalog) -> Failure {
+    fn drifted(&self, node: &NodeDatabase<'_>, drift: &[Drift], found: &Catalog) -> Failure {
+        let name = node.name;
         let quoted = identifier(name);
         let mut repair = Vec::new();
         if drift.contains(&Drift::DatabaseOwner) {
@@ -167,7 +174,7 @@ impl Server {
             repair.push(format!("ALTER ROLE {quoted} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;"));
         }
         if drift.contains(&Drift::RoleMembership) {
-            let strange = found.member_of.iter().filter(|role| *role != RUNTIME_ROLE);
+            let strange = found.member_of.iter().filter(|role| *role != node.schema.family.runtime_role);
             repair.extend(strange.map(|role| format!("REVOKE {} FROM {quoted};", identifier(role))));
             repair.extend(found.lent_to.iter().map(|role| format!("REVOKE {quoted} FROM {};", identifier(role))));
         }
@@ -200,7 +207,7 @@ impl Server {
         self.may_act(act)?;
         if !found.role_exists {
             // Before the transaction: the role of the template is granted in it, and one connection must not wait for another.
-            self.ensure_template().await?;
+            self.ensure_template(node.schema).await?;
         }
         let failed = self.failed(act);
         let role = identifier(name);
@@ -231,9 +238,9 @@ impl Server {
             let admin = if version < 160_000 { " WITH ADMIN OPTION" } else { "" };
             statements.push(format!("GRANT {role} TO CURRENT_USER{admin}"));
         }
-        let runtime = RUNTIME_ROLE.to_owned();
+        let runtime = node.schema.family.runtime_role.to_owned();
         if !found.member_of.contains(&runtime) {
-            statements.push(format!("GRANT {} TO {role}", identifier(RUNTIME_ROLE)));
+            statements.push(format!("GRANT {} TO {role}", identifier(&runtime)));
         }
         let strange = found.member_of.iter().filter(|group| **group != runtime);
         statements.extend(strange.map(|group| format!("REVOKE {} FROM {role}", identifier(group))));
@@ -250,12 +257,15 @@ impl Server {
         transaction.commit().await.map_err(&failed)
     }
 
-    async fn create_database(&self, name: &str) -> Result<(), Failure> {
-        let template = self.ensure_template().await?;
+    async fn create_database(&self, node: &NodeDatabase<'_>) -> Result<(), Failure> {
+        let template = self.ensure_template(node.schema).await?;
         let _turn = self.creates.acquire().await;
         self.may_act("create the node's database")?;
-        let text =
-            format!("CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false", identifier(name), identifier(&template));
+        let text = format!(
+            "CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false",
+            identifier(node.name),
+            identifier(&template)
+        );
         match sqlx::query(statement(text)).execute(&self.pool).await {
             // A run before this one is making it: what follows finds it, or fails and looks again.
             Err(error) if looks_again(&error) => Ok(()),
@@ -278,7 +288,8 @@ impl Server {
             // A role may set more for itself, which is not to stay.
             execute(&mut connection, format!("{in_database} RESET ALL")).await.map_err(&failed)?;
         }
-        let path = format!("{in_database} SET search_path = local_node, pg_catalog");
+        let family = node.schema.family;
+        let path = format!("{in_database} SET search_path = {}", family.search_path());
         execute(&mut connection, path).await.map_err(&failed)?;
         let mut transaction = connection.begin().await.map_err(&failed)?;
         let mut statements = vec![
@@ -301,7 +312,7 @@ impl Server {
         transaction.commit().await.map_err(&failed)?;
         let mut inside = self.session(name).await?;
         self.may_act(act)?;
-        execute(&mut inside, format!("GRANT USAGE ON SCHEMA local_node TO {quoted}")).await.map_err(&failed)?;
+        execute(&mut inside, format!("GRANT USAGE ON SCHEMA {} TO {quoted}", family.schema)).await.map_err(&failed)?;
         inside.close().await.map_err(&failed)?;
         self.may_act(act)?;
         execute(&mut connection, format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}")).await.map_err(&failed)

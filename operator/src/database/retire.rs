@@ -21,7 +21,7 @@ impl Server {
     pub async fn retire_database(&self, slug: &Slug, mark: &Mark, now: Timestamp) -> Result<Option<String>, Failure> {
         let name = slug.database();
         let failed = self.failed("retire the node's database");
-        let found = self.catalog(&name).await?;
+        let found = self.catalog(&name, self.schema.family).await?;
         let role_is_ours = found.role_exists && mark.is_on(found.role_comment.as_deref());
         let database_is_ours = found.database_exists && mark.is_on(found.database_comment.as_deref());
         let mut retired = None;
@@ -63,7 +63,7 @@ impl Server {
     /// When a statement fails; the next pass goes on from there.
     pub async fn drop_database(&self, slug: &Slug, mark: &Mark) -> Result<(), Failure> {
         let name = slug.database();
-        let found = self.catalog(&name).await?;
+        let found = self.catalog(&name, self.schema.family).await?;
         let role_is_ours = found.role_exists && mark.is_on(found.role_comment.as_deref());
         if role_is_ours {
             self.lock_out(&name, false).await?;

@@ -1,4 +1,5 @@
-//! The schema of nodes, as a list of migrations of two kinds. Pure: needs no connection.
+//! The schemas that databases are brought to: the nodes' and the hub's, each a list of migrations of two kinds.
+//! Pure: needs no connection.
 //!
 //! What only adds ("expand") is carried out before the pods of a release start; what takes away
 //! ("contract") after the last pod of the release before has gone, so that both can work at any time.
@@ -8,35 +9,66 @@ use std::{collections::HashSet, sync::Arc};
 use sha2::{Digest, Sha256};
 use sqlx::migrate::{Migration, Migrator};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../node-runtime/migrations");
+static NODE_MIGRATIONS: Migrator = sqlx::migrate!("../node-runtime/migrations");
+static HUB_MIGRATIONS: Migrator = sqlx::migrate!("../hub/migrations");
 
 /// A migration whose description begins so takes something away.
 const CONTRACT: &str = "contract";
 
+/// What the databases of one schema have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name of the schema, in which the table of applied migrations lies too.
+    pub schema: &'static str,
+    /// The shared role that holds the rights on tables.
+    pub runtime_role: &'static str,
+    /// How the names of its templates begin.
+    pub templates: &'static str,
+}
+
+const NODES: Family = Family { schema: "local_node", runtime_role: "fateh_runtime", templates: "fateh_t" };
+const HUB: Family = Family { schema: "global_platform", runtime_role: "fateh_hub_runtime", templates: "fateh_hub_t" };
+
+impl Family {
+    /// Where the login role of a database finds names.
+    #[must_use]
+    pub fn search_path(&self) -> String {
+        format!("{}, pg_catalog", self.schema)
+    }
+}
+
 /// The migrations that this operator carries out.
 #[derive(Clone, Debug)]
 pub struct Schema {
+    /// What it is the schema of.
+    pub family: &'static Family,
     all: Arc<Migrator>,
     expanding: Arc<Migrator>,
 }
 
 impl Schema {
-    /// The migrations that this operator was built with.
+    /// The nodes' schema that this operator was built with.
     #[must_use]
-    pub fn embedded() -> Self {
-        Self::new(MIGRATIONS.iter().cloned().collect())
+    pub fn of_nodes() -> Self {
+        Self::new(&NODES, NODE_MIGRATIONS.iter().cloned().collect())
+    }
+
+    /// The hub's schema that this operator was built with.
+    #[must_use]
+    pub fn of_the_hub() -> Self {
+        Self::new(&HUB, HUB_MIGRATIONS.iter().cloned().collect())
     }
 
     /// A schema of these migrations.
     #[must_use]
-    pub fn new(migrations: Vec<Migration>) -> Self {
+    pub fn new(family: &'static Family, migrations: Vec<Migration>) -> Self {
         let expanding = migrations.iter().filter(|migration| !contracts(migration)).cloned().collect();
         let mut expanding = Migrator::with_migrations(expanding);
         let mut all = Migrator::with_migrations(migrations);
         // What a database has beside: contractions of releases before, or what a later one added that was rolled back.
         expanding.set_ignore_missing(true);
         all.set_ignore_missing(true);
-        Self { all: Arc::new(all), expanding: Arc::new(expanding) }
+        Self { family, all: Arc::new(all), expanding: Arc::new(expanding) }
     }
 
     /// Number of the newest migration.
@@ -45,7 +77,7 @@ impl Schema {
         self.all.iter().map(|migration| migration.version).max().unwrap_or(0)
     }
 
-    /// `fateh_t<version>_<first 8 hex digits of the digest of all migrations>`.
+    /// `<how templates begin><version>_<first 8 hex digits of the digest of all migrations>`.
     #[must_use]
     pub fn template_name(&self) -> String {
         let mut digest = Sha256::new();
@@ -53,7 +85,7 @@ impl Schema {
             digest.update(migration.version.to_be_bytes());
             digest.update(&migration.checksum);
         }
-        format!("fateh_t{:04}_{}", self.version(), &hex::encode(digest.finalize())[..8])
+        format!("{}{:04}_{}", self.family.templates, self.version(), &hex::encode(digest.finalize())[..8])
     }
 
     /// The version up to which every migration is among those `applied`.
@@ -102,12 +134,15 @@ mod tests {
 
     #[test]
     fn contractions_wait_and_expansions_do_not_wait_for_them() {
-        let schema = Schema::new(vec![
-            migration(1, "node"),
-            migration(2, "expand names"),
-            migration(3, "contract names"),
-            migration(4, "expand more"),
-        ]);
+        let schema = Schema::new(
+            &NODES,
+            vec![
+                migration(1, "node"),
+                migration(2, "expand names"),
+                migration(3, "contract names"),
+                migration(4, "expand more"),
+            ],
+        );
         let set = |applied: &[i64]| applied.iter().copied().collect::<HashSet<_>>();
         for (applied, reached, expand, contract) in [
             (set(&[]), 0, true, true),
@@ -125,17 +160,19 @@ mod tests {
 
     #[test]
     fn the_template_is_named_by_version_and_digest() {
-        let schema = Schema::embedded();
+        let schema = Schema::of_nodes();
         let name = schema.template_name();
         assert!(name.starts_with(&format!("fateh_t{:04}_", schema.version())), "{name}");
         assert_eq!(name.len(), "fateh_t0001_ab12cd34".len());
-        assert_ne!(name, Schema::new(vec![migration(1, "node")]).template_name());
+        assert_ne!(name, Schema::new(&NODES, vec![migration(1, "node")]).template_name());
+        assert!(Schema::of_the_hub().template_name().starts_with("fateh_hub_t0"));
     }
 
     /// Pods of the release before still run while a migration of this one is carried out.
     #[test]
     fn a_migration_that_takes_something_away_says_so_in_its_name() {
-        for migration in Schema::embedded().all().iter().filter(|migration| !contracts(migration)) {
+        let all = [Schema::of_nodes(), Schema::of_the_hub()];
+        for migration in all.iter().flat_map(|schema| schema.all().iter()).filter(|migration| !contracts(migration)) {
             let sql = migration.sql.as_str().to_uppercase();
             for taking in ["DROP ", "RENAME ", "ALTER COLUMN", "REVOKE ", "TRUNCATE "] {
                 assert!(

@@ -60,6 +60,7 @@ pub struct Server {
     pub(super) upgrades: Semaphore,
     pub(super) sessions: Semaphore,
     pub(super) schema: Schema,
+    hub_schema: Schema,
     fence: Fence,
 }
 
@@ -103,6 +104,7 @@ impl Server {
             upgrades: Semaphore::new(UPGRADES_AT_ONCE),
             sessions: Semaphore::new(SESSIONS_AT_ONCE),
             schema,
+            hub_schema: Schema::of_the_hub(),
             fence,
         }
     }
@@ -111,6 +113,12 @@ impl Server {
     #[must_use]
     pub const fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// The schema that the hub's database is brought to.
+    #[must_use]
+    pub const fn hub_schema(&self) -> &Schema {
+        &self.hub_schema
     }
 
     /// A session of the operator in `database`.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     bootstrap,
     build::{self, Children, DATABASE_SECRET, TLS_READER, build_namespace, build_tls_reader},
-    credentials::{Credentials, advance, ensure_credentials},
+    credentials::{advance, ensure_credentials},
     hosts::{self, Taken},
     observe::{self, Placement, Secrets},
     report::{Pass, Workload},
@@ -25,6 +25,7 @@ use crate::{
     database::{Mark, NodeDatabase, Provisioned, Server},
     failure::{Failure, kubernetes},
     kubernetes::{apply, apply_part, delete, ensure, ensure_shared},
+    secrets::Credentials,
 };
 
 /// How soon a right that was given a moment ago is tried again.
@@ -164,15 +165,17 @@ async fn ensure_database(
 ) -> Result<Provisioned, Failure> {
     let server = &placement.server;
     let mark = Mark { node: node.uid.clone(), cluster: context.cluster.clone() };
+    let name = node.slug.database();
     if let Some(from) = resource.annotations().get(ADOPT_ANNOTATION) {
-        server.adopt_database(&node.slug, &mark, from).await?;
+        server.adopt_database(server.schema().family, &name, &mark, from).await?;
     }
     let before = resource.status.clone().unwrap_or_default();
     let had_one = before.database.is_some_and(|database| database.schema_version.is_some());
     let recreate = requests::open(resource, RECREATE_ANNOTATION, before.handled.recreate_database.as_ref());
     let database = server
         .ensure_database(&NodeDatabase {
-            slug: &node.slug,
+            name: &name,
+            schema: server.schema(),
             mark: &mark,
             password: &credentials.password,
             next_password: credentials.next_password.as_deref(),
@@ -188,7 +191,7 @@ async fn ensure_database(
     if let Some(admin) = standing.filter(|_| settled) {
         pass.admin = admin;
     } else {
-        let mut session = server.node_session(&database.name).await?;
+        let mut session = server.node_session(&database.name, server.schema()).await?;
         session.ensure_fee_rate(node.fee_basis_points, context.clock.now()).await?;
         bootstrap::invite(context, resource, node, secrets.invitation.as_ref(), &mut session, pass).await?;
         schema_version = session.schema_version();
@@ -215,7 +218,7 @@ async fn contract(node: &ValidNode, server: &Server, settled: bool, pass: &mut P
     if !settled || node.image.is_some() || database.schema_version >= Some(server.schema().version()) {
         return Ok(());
     }
-    let mut session = server.node_session(&database.name).await?;
+    let mut session = server.node_session(&database.name, server.schema()).await?;
     session.contract().await?;
     database.schema_version = Some(session.schema_version());
     session.close().await;

@@ -8,8 +8,6 @@ use kube::{Api, ResourceExt};
 
 use super::{
     build::{self, build_invitation_secret},
-    invitation::{self, Held, Plan, VALIDITY, random_text},
-    observe,
     report::{Admin, Pass},
     requests,
     validate::ValidNode,
@@ -20,6 +18,7 @@ use crate::{
     context::Context,
     database::{AdminInvitation, NodeSession},
     failure::Failure,
+    invitation::{self, Held, Plan, end_of_validity, random_text},
     kubernetes::{apply, delete},
 };
 
@@ -37,7 +36,7 @@ pub async fn invite(
 ) -> Result<(), Failure> {
     let now = context.clock.now();
     let stored = session.invitation().await?;
-    let held = secret.and_then(held);
+    let held = secret.and_then(Held::read);
     let handled = resource.status.as_ref().and_then(|status| status.handled.invite.as_ref());
     let asked = requests::open(resource, INVITE_ANNOTATION, handled);
     let plan = invitation::plan(
@@ -72,7 +71,7 @@ pub async fn invite(
             let url = build::url(node, &context.settings);
             let secret = build_invitation_secret(node, &url, &token, expires_at);
             let applied = apply(context, "apply the Secret node-invitation", &secret).await?;
-            let held = Held { token_hash: invitation::hash(&token), expires_at };
+            let held = Held::of(&token, expires_at);
             session.replace_invitation(&admin_invitation(node, &held)).await?;
             context.applied.made(node.slug.as_str(), ChildKind::stored_invitation(), &applied);
             pass.handled.invite = asked;
@@ -92,7 +91,7 @@ pub fn standing(
 ) -> Option<Admin> {
     let status = resource.status.as_ref()?;
     let left = conditions::find(&status.conditions, "AdminBootstrapped")?;
-    match (left.reason.as_str(), secret.map(held)) {
+    match (left.reason.as_str(), secret.map(Held::read)) {
         ("Active", None) => Some(Admin::Active),
         ("Invited", Some(Some(held))) => {
             let asked = requests::open(resource, INVITE_ANNOTATION, status.handled.invite.as_ref()).is_some();
@@ -108,18 +107,6 @@ pub fn standing(
     }
 }
 
-fn held(secret: &Secret) -> Option<Held> {
-    let token = observe::text(secret, "token")?;
-    let expires_at = observe::text(secret, "expiresAt")?.parse().ok()?;
-    Some(Held { token_hash: invitation::hash(&token), expires_at })
-}
-
 fn admin_invitation<'a>(node: &'a ValidNode, held: &Held) -> AdminInvitation<'a> {
     AdminInvitation { email: &node.admin_email, token_hash: held.token_hash, expires_at: held.expires_at }
-}
-
-fn end_of_validity(now: Timestamp) -> Timestamp {
-    // Whole seconds, so that Secret, database and status show the same time.
-    let end = now.saturating_add(VALIDITY).unwrap_or(now);
-    Timestamp::from_second(end.as_second()).unwrap_or(end)
 }

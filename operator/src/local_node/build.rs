@@ -99,11 +99,7 @@ pub fn replicas(node: &ValidNode) -> i32 {
 /// Where the node answers.
 #[must_use]
 pub fn url(node: &ValidNode, settings: &Settings) -> String {
-    let host = node.slug.host(&settings.routing.base_domain);
-    match settings.routing.public_port {
-        443 => format!("https://{host}"),
-        port => format!("https://{host}:{port}"),
-    }
+    settings.routing.url(&node.slug.host(&settings.routing.base_domain))
 }
 
 fn metadata(node: &ValidNode, name: &str) -> ObjectMeta {

@@ -9,7 +9,7 @@ use std::{
 
 use fateh_crds::{
     CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeContent,
-    NodeReport, Phase, SERVER_FINALIZER,
+    NodeReport, Phase,
 };
 use futures::{Stream, StreamExt, future, stream};
 use jiff::Timestamp;
@@ -48,6 +48,7 @@ use super::{
 use crate::{
     conditions,
     context::Context,
+    database_server::hold_server,
     failure::{Disposition, Failure, kubernetes},
     kubernetes::{apply_part, apply_status, remove_finalizer},
     watch::{self, Child, Heed},
@@ -313,20 +314,6 @@ async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode) -> Resu
         "metadata": {"uid": node.uid, "labels": labels, "finalizers": [NODE_FINALIZER]},
     });
     apply_part(&Api::<LocalNode>::all(context.client.clone()), "hold the LocalNode", node.slug.as_str(), &part).await
-}
-
-/// Puts our finalizer on the server before anything is made on it, so that it is not let go under its nodes.
-async fn hold_server(context: &Context, server: &DatabaseServer) -> Result<(), Failure> {
-    let held = server.finalizers().iter().any(|finalizer| finalizer == SERVER_FINALIZER);
-    if held || server.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    let part = json!({
-        "apiVersion": DatabaseServer::api_version(&()), "kind": DatabaseServer::kind(&()),
-        "metadata": {"uid": server.uid(), "finalizers": [SERVER_FINALIZER]},
-    });
-    let api = Api::<DatabaseServer>::all(context.client.clone());
-    apply_part(&api, "hold the DatabaseServer", &server.name_any(), &part).await
 }
 
 /// Records the server in status before anything is made on it, so that a deletion knows where to look, and

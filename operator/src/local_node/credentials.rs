@@ -2,88 +2,28 @@
 
 use std::time::Duration;
 
-use ed25519_dalek::{
-    SigningKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, spki::der::pem::LineEnding},
-};
 use fateh_crds::{LocalNode, ROTATE_PASSWORD_ANNOTATION, ROTATE_SIGNING_KEY_ANNOTATION};
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 use super::{
     build::{build_database_secret, build_signing_key_secret},
-    invitation::random_text,
     observe::{Placement, Secrets},
     report::Pass,
     requests,
-    rotation::{KeyStep, Keys, PasswordStep, Passwords, plan_key, plan_password},
+    rotation::{KeyStep, PasswordStep, Passwords, plan_key, plan_password},
     validate::ValidNode,
 };
 use crate::{
     context::Context,
     database::{Mark, Provisioned},
     failure::Failure,
+    invitation::random_text,
     kubernetes::apply,
+    secrets::{Credentials, Keys, PreviousKey, SecretVersion, SigningKeys, new_key, public_part},
 };
 
 /// How soon a rotation goes on that was taken up a moment ago.
 const SOON: Duration = Duration::from_secs(1);
-
-/// What the node's pods sign in and sign with, as it lies in the Secrets.
-#[derive(Clone)]
-pub struct Credentials {
-    /// Password that the role is known to have, or to have had until a moment ago.
-    pub password: String,
-    /// Password that it is about to be given.
-    pub next_password: Option<String>,
-    /// Signing keys.
-    pub keys: SigningKeys,
-    /// The two Secrets as they were read. One that was deleted meanwhile is not written anew with what it held:
-    /// whoever deleted it wants others. And a write that was long on its way undoes nothing that came after it.
-    pub read_from: [SecretVersion; 2],
-}
-
-/// Which object a Secret was, and which version of it; nothing for one that did not exist.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretVersion {
-    uid: Option<String>,
-    version: Option<String>,
-}
-
-impl SecretVersion {
-    /// Of a Secret that was read or written.
-    #[must_use]
-    pub fn of(secret: &Secret) -> Self {
-        Self { uid: secret.uid(), version: secret.resource_version() }
-    }
-
-    fn bind(&self, secret: &mut Secret) {
-        secret.metadata.uid.clone_from(&self.uid);
-        secret.metadata.resource_version.clone_from(&self.version);
-    }
-}
-
-/// Signing keys, PEM.
-#[derive(Clone)]
-pub struct SigningKeys {
-    /// The one that signs.
-    pub current: String,
-    /// The one that is published and will sign.
-    pub next: Option<String>,
-    /// Public part of the one that signed before.
-    pub previous: Option<PreviousKey>,
-}
-
-/// A key that no longer signs.
-#[derive(Clone)]
-pub struct PreviousKey {
-    /// Public part, PEM.
-    pub public: String,
-    /// Until when it is accepted; none as long as a pod may still sign with it.
-    pub until: Option<Timestamp>,
-}
 
 impl Credentials {
     /// Tells one set of credentials from another, and nothing about either: they hold 256 random bits each.
@@ -105,16 +45,6 @@ impl Credentials {
     #[must_use]
     pub fn await_pods(&self) -> bool {
         self.next_password.is_some() || matches!(self.keys.state(), Keys::Next | Keys::Previous { until: None })
-    }
-}
-
-impl SigningKeys {
-    fn state(&self) -> Keys {
-        match (&self.next, &self.previous) {
-            (Some(_), _) => Keys::Next,
-            (None, Some(previous)) => Keys::Previous { until: previous.until },
-            (None, None) => Keys::One,
-        }
     }
 }
 
@@ -141,17 +71,13 @@ pub async fn ensure_credentials(
     let password = secrets.password.clone().unwrap_or_else(random_text);
 
     let asked_key = requests::open(resource, ROTATE_SIGNING_KEY_ANNOTATION, handled.rotate_signing_key.as_ref());
-    let mut keys = match &secrets.signing_key {
-        Some(current) => SigningKeys {
-            current: current.clone(),
-            next: secrets.next_key.clone(),
-            previous: secrets.previous_key.clone(),
-        },
+    let mut keys = match &secrets.signing_keys {
+        Some(keys) => keys.clone(),
         None => SigningKeys { current: new_key()?, next: None, previous: None },
     };
     // While a key before is still accepted the request waits: its place is taken.
     let key_taken_up = keys.previous.is_none();
-    let rotate_key = asked_key.is_some() && secrets.signing_key.is_some();
+    let rotate_key = asked_key.is_some() && secrets.signing_keys.is_some();
     if plan_key(rotate_key, keys.state(), false, context.clock.now()) == KeyStep::Publish {
         keys.next = Some(new_key()?);
     }
@@ -188,7 +114,7 @@ pub async fn advance(
         let step = plan_password(false, Passwords::Two { altered: database.has_next_password }, rolled_out);
         if step == PasswordStep::Alter {
             let mark = Mark { node: node.uid.clone(), cluster: context.cluster.clone() };
-            placement.server.change_password(&node.slug, &mark, &next).await?;
+            placement.server.change_password(&node.slug.database(), &mark, &next).await?;
         }
         if step != PasswordStep::Rest {
             credentials.password = next;
@@ -248,18 +174,10 @@ async fn apply_keys(context: &Context, node: &ValidNode, credentials: &mut Crede
     Ok(())
 }
 
-fn new_key() -> Result<String, Failure> {
-    let pem = SigningKey::from_bytes(&rand::random()).to_pkcs8_pem(LineEnding::LF);
-    pem.map(|pem| pem.to_string()).map_err(|error| Failure::Generate(error.to_string()))
-}
-
-fn public_part(pem: &str) -> Result<String, Failure> {
-    let key = SigningKey::from_pkcs8_pem(pem).map_err(|error| Failure::Generate(error.to_string()))?;
-    key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|error| Failure::Generate(error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn credentials(password: &str, next: Option<&str>, key: &str, next_key: Option<&str>) -> Credentials {
@@ -284,12 +202,5 @@ mod tests {
         let mut expiring = credentials("a", None, "l", None);
         expiring.keys.previous = Some(PreviousKey { public: "p".into(), until: Some(Timestamp::UNIX_EPOCH) });
         assert_eq!(used, expiring.fingerprint(), "letting the key before go restarts nothing");
-    }
-
-    #[test]
-    fn the_public_part_says_nothing_of_the_private_one() {
-        let pem = new_key().unwrap();
-        assert!(public_part(&pem).unwrap().starts_with("-----BEGIN PUBLIC KEY-----"));
-        assert!(public_part("nonsense").is_err());
     }
 }

@@ -8,13 +8,13 @@ use kube::{Api, ResourceExt};
 
 use super::{
     build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET},
-    credentials::{PreviousKey, SecretVersion},
     validate::ValidNode,
 };
 use crate::{
     context::Context,
     database::{AdminCredentials, Server},
     failure::{Failure, kubernetes},
+    secrets::{SecretVersion, SigningKeys, signing_keys, text},
 };
 
 /// A database server and how to use it.
@@ -36,12 +36,8 @@ pub struct Secrets {
     pub password: Option<String>,
     /// Password that it is about to be given.
     pub next_password: Option<String>,
-    /// Signing key, PEM.
-    pub signing_key: Option<String>,
-    /// Key that is published and will sign, PEM.
-    pub next_key: Option<String>,
-    /// Key that signed before.
-    pub previous_key: Option<PreviousKey>,
+    /// Signing keys.
+    pub signing_keys: Option<SigningKeys>,
     /// The invitation, as an object.
     pub invitation: Option<Secret>,
 }
@@ -108,15 +104,11 @@ pub async fn secrets(context: &Context, node: &ValidNode) -> Result<Secrets, Fai
     let (database, signing_key, invitation) = reads.map_err(kubernetes("read the node's Secrets"))?;
     let versions = [&database, &signing_key].map(|it| it.as_ref().map(SecretVersion::of).unwrap_or_default());
     let database = |key| database.as_ref().and_then(|secret| text(secret, key));
-    let keys = |key| signing_key.as_ref().and_then(|secret| text(secret, key));
     Ok(Secrets {
         versions,
         password: database("password"),
         next_password: database("nextPassword"),
-        signing_key: keys("key.pem"),
-        next_key: keys("next.pem"),
-        previous_key: keys("previous.pub.pem")
-            .map(|public| PreviousKey { public, until: keys("previousUntil").and_then(|until| until.parse().ok()) }),
+        signing_keys: signing_key.as_ref().and_then(signing_keys),
         invitation,
     })
 }
@@ -133,10 +125,4 @@ pub async fn tls_secret_exists(context: &Context, node: &ValidNode, name: &str) 
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
         Err(error) => Err(kubernetes("look for the certificate's Secret")(error)),
     }
-}
-
-/// A key of a Secret, as text.
-pub fn text(secret: &Secret, key: &str) -> Option<String> {
-    let value = secret.data.as_ref()?.get(key)?;
-    String::from_utf8(value.0.clone()).ok().filter(|text| !text.is_empty())
 }

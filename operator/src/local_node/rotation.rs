@@ -3,12 +3,9 @@
 //! A rotation is a chain of states that lie in the Secret, so a new operator goes on where another ended. No step
 //! is taken before every pod knows what it needs: pods of the template before are gone, not only replaced.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-/// A token may be as old as this and still hold: its validity, the clocks' difference, and a pod's last seconds.
-const LAST_TOKENS: Duration = Duration::from_secs(600 + 60);
+use crate::secrets::{Keys, LAST_TOKENS};
 
 /// The next step of a password's rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +41,6 @@ pub const fn plan_password(asked: bool, passwords: Passwords, rolled_out: bool) 
         Passwords::Two { altered: false } if rolled_out => PasswordStep::Alter,
         Passwords::One | Passwords::Two { .. } => PasswordStep::Rest,
     }
-}
-
-/// What the Secret holds of signing keys beside the one that signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys {
-    /// Nothing.
-    One,
-    /// The next one: published, not yet used.
-    Next,
-    /// The one before: no longer used, still accepted.
-    Previous {
-        /// Until when, once every pod signs with the new one.
-        until: Option<Timestamp>,
-    },
 }
 
 /// The next step of a signing key's rotation.

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use super::metadata;
-use crate::local_node::{
-    credentials::{Credentials, SigningKeys},
-    validate::ValidNode,
+use crate::{
+    local_node::validate::ValidNode,
+    secrets::{Credentials, SigningKeys, database_entries, invitation_entries, signing_key_entries},
 };
 
 /// Credentials of the node's login role.
@@ -25,42 +25,20 @@ pub fn build_database_secret(
     ca: Option<&str>,
     credentials: &Credentials,
 ) -> Secret {
-    let name = node.slug.database();
-    let mut data = vec![
-        ("host", server.host.clone()),
-        ("port", server.port.to_string()),
-        ("database", name.clone()),
-        ("username", name),
-        ("password", credentials.password.clone()),
-        ("sslmode", server.tls.mode.sslmode().to_owned()),
-    ];
-    data.extend(credentials.next_password.clone().map(|next| ("nextPassword", next)));
-    data.extend(ca.map(|ca| ("ca.crt", ca.to_owned())));
-    secret(node, DATABASE_SECRET, data)
+    secret(node, DATABASE_SECRET, database_entries(&node.slug.database(), server, ca, credentials))
 }
 
-/// The node's signing keys: PKCS #8 PEM, and the public part of the one before.
+/// The node's signing keys.
 #[must_use]
 pub fn build_signing_key_secret(node: &ValidNode, keys: &SigningKeys) -> Secret {
-    let mut data = vec![("key.pem", keys.current.clone())];
-    data.extend(keys.next.clone().map(|next| ("next.pem", next)));
-    if let Some(previous) = &keys.previous {
-        data.push(("previous.pub.pem", previous.public.clone()));
-        data.extend(previous.until.map(|until| ("previousUntil", until.to_string())));
-    }
-    secret(node, SIGNING_KEY_SECRET, data)
+    secret(node, SIGNING_KEY_SECRET, signing_key_entries(keys))
 }
 
-/// The first admin's invitation: whoever holds the token becomes the admin, once, until it expires.
+/// The first admin's invitation.
 #[must_use]
 pub fn build_invitation_secret(node: &ValidNode, url: &str, token: &str, expires_at: Timestamp) -> Secret {
-    let data = vec![
-        ("email", node.admin_email.clone()),
-        ("token", token.to_owned()),
-        ("expiresAt", expires_at.to_string()),
-        ("url", format!("{url}/api/local/auth/invitation")),
-    ];
-    secret(node, INVITATION_SECRET, data)
+    let url = format!("{url}/api/local/auth/invitation");
+    secret(node, INVITATION_SECRET, invitation_entries(&node.admin_email, url, token, expires_at))
 }
 
 fn secret(node: &ValidNode, name: &str, data: Vec<(&str, String)>) -> Secret {
@@ -74,10 +52,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::local_node::{
-        build::tests::server,
-        credentials::{PreviousKey, SecretVersion},
-        validate::tests::valid,
+    use crate::{
+        local_node::{build::tests::server, validate::tests::valid},
+        secrets::{PreviousKey, SecretVersion},
     };
 
     #[test]

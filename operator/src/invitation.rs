@@ -1,13 +1,16 @@
-//! The first admin's invitation: what to do about it is decided here, without a client.
+//! A first admin's invitation, a node's or the hub's: what to do about it is decided here, without a client.
 
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use sha2::{Digest, Sha256};
 
+use crate::secrets::text;
+
 /// How long an invitation holds.
-pub const VALIDITY: Duration = Duration::from_secs(72 * 3600);
+const VALIDITY: Duration = Duration::from_secs(72 * 3600);
 
 /// The invitation that lies in the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,28 @@ pub struct Held {
     pub token_hash: [u8; 32],
     /// End of its validity.
     pub expires_at: Timestamp,
+}
+
+impl Held {
+    /// Of a token and the end of its validity.
+    #[must_use]
+    pub fn of(token: &str, expires_at: Timestamp) -> Self {
+        Self { token_hash: hash(token), expires_at }
+    }
+
+    /// What a Secret holds; none if it is no invitation.
+    #[must_use]
+    pub fn read(secret: &Secret) -> Option<Self> {
+        Some(Self::of(&text(secret, "token")?, text(secret, "expiresAt")?.parse().ok()?))
+    }
+}
+
+/// The end of the validity of an invitation that is made now. Whole seconds, so that Secret, database and status show
+/// the same time.
+#[must_use]
+pub fn end_of_validity(now: Timestamp) -> Timestamp {
+    let end = now.saturating_add(VALIDITY).unwrap_or(now);
+    Timestamp::from_second(end.as_second()).unwrap_or(end)
 }
 
 /// What is to be done about the invitation.
@@ -47,8 +72,7 @@ pub fn plan(held: Option<&Held>, stored_hash: Option<&[u8]>, accepted: bool, ask
 }
 
 /// SHA-256 of a token.
-#[must_use]
-pub fn hash(token: &str) -> [u8; 32] {
+fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
