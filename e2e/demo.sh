@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job, end to end: a cluster, the platform, three nodes, the first admin of one of them,
-# a user, and what `kubectl` shows of it. Everything is left running. A second run takes seconds.
+# a user, a fourth node by the hub's API with revenue on it, and what `kubectl` and the hub show of
+# it. Everything is left running. A second run takes seconds.
 source "$(dirname "$0")/cluster/lib.sh"
 "$here/up.sh"
 "$here/deploy.sh"
@@ -13,42 +14,88 @@ kubectl wait --for=condition=Ready --timeout=120s localnode/riyadh localnode/cai
   || { kubectl get localnodes -o wide; fail "the nodes did not become Ready; see kubectl describe localnodes"; }
 finish
 
-host=riyadh.$base_domain
-url=https://$host:8443
-# call METHOD PATH [TOKEN] with the body on standard input: prints the envelope; fails on a refusal, showing it.
+# at HOST: whom `call` speaks to from here on.
+at() { host=$1.$base_domain url=https://$1.$base_domain:8443; }
+# call METHOD PATH [TOKEN [HEADER]] with the body on standard input: prints the envelope; fails on a refusal, showing it.
 call() {
   local answer
   answer=$(curl -sS --max-time 20 --cacert "$dev/ca.crt" --resolve "$host:8443:127.0.0.1" -X "$1" "$url$2" \
-    -H 'Content-Type: application/json' -H 'Accept-Language: en' ${3:+-H "Authorization: Bearer $3"} --data-binary @-)
+    -H 'Content-Type: application/json' -H 'Accept-Language: en' ${3:+-H "Authorization: Bearer $3"} \
+    ${4:+-H "$4"} ${5:+-H "$5"} --data-binary @-)
   [ "$(jq -r .success <<< "$answer")" = true ] || fail "$1 $2: $answer"
   echo "$answer"
 }
+# route PATH: waits until the ingress controller has heard of the host; the route is applied before.
+route() {
+  await 30 "the route of $host" curl -fsS --max-time 5 --cacert "$dev/ca.crt" --resolve "$host:8443:127.0.0.1" "$url$1"
+}
+# password FILE: prints the one that is kept there, made anew the first time. Kept from a run that ended in between.
+password() {
+  [ -e "$1" ] || (umask 077 && openssl rand -hex 16 > "$1")
+  cat "$1"
+}
+# invited SECRET NAMESPACE: the invitation's token; nothing when it was accepted.
+invited() { kubectl get secret "$1" -n "$2" -o jsonpath='{.data.token}' 2>/dev/null | base64 -d; }
 
-# The route is applied before the ingress controller has heard of it.
-await 30 "the route of riyadh" curl -fsS --max-time 5 --cacert "$dev/ca.crt" --resolve "$host:8443:127.0.0.1" "$url/api/local/node"
+at riyadh
+route /api/local/node
 
 password_file=$dev/admin-password
-if [ ! -e "$password_file" ]; then
-  # Kept from a run that ended between the two: the invitation may have been accepted with it.
-  [ -e "$password_file.new" ] || (umask 077 && openssl rand -hex 16 > "$password_file.new")
-  token=$(kubectl get secret node-invitation -n fateh-node-riyadh -o jsonpath='{.data.token}' 2>/dev/null | base64 -d) || true
-  [ -z "$token" ] || jq -n --arg token "$token" --rawfile password "$password_file.new" \
-    '{token: $token, username: "sara", password: ($password | rtrimstr("\n"))}' | call POST /api/local/auth/invitation >/dev/null
-  mv "$password_file.new" "$password_file"
-  [ -z "$token" ] || echo "  the first admin of riyadh accepted the invitation"
-fi
-access=$(jq -n --rawfile password "$password_file" '{login: "sara@example.com", password: ($password | rtrimstr("\n"))}' \
-  | call POST /api/local/auth/login | jq -r .data.accessToken)
+# enter NODE USERNAME EMAIL: the access token of the node's first admin, who accepts the invitation the first time.
+enter() {
+  local token password
+  password=$(password "$password_file")
+  token=$(invited node-invitation "fateh-node-$1") || true
+  [ -z "$token" ] || jq -n --arg token "$token" --arg name "$2" --arg password "$password" \
+    '{token: $token, username: $name, password: $password}' | call POST /api/local/auth/invitation >/dev/null
+  jq -n --arg email "$3" --arg password "$password" '{login: $email, password: $password}' \
+    | call POST /api/local/auth/login | jq -r .data.accessToken
+}
+access=$(enter riyadh sara sara@example.com)
 echo "  the first admin of riyadh signed in at $url"
 
-before=$(call GET /api/local/users "$access" < /dev/null | jq '.data.users | length')
+users=$(call GET /api/local/users "$access" < /dev/null | jq '.data.users | length')
 name=student-$(openssl rand -hex 4)
 jq -n --arg name "$name" '{username: $name, email: ($name + "@example.com"), password: ($name + "-password"), role: "student"}' \
   | call POST /api/local/users "$access" >/dev/null
 echo "  and added the user $name"
 
-shown() { [ "$(kubectl get localnode riyadh -o jsonpath='{.status.statistics.users.total}')" -gt "$before" ]; }
+shown() { [ "$(kubectl get localnode riyadh -o jsonpath='{.status.statistics.users.total}')" -gt "$users" ]; }
 await 30 "the new count in the status of riyadh" shown
+
+echo "the hub:"
+at hub
+route /api/openapi.json
+central=$(password "$password_file")
+token=$(invited hub-invitation fateh-system) || true
+[ -z "$token" ] || jq -n --arg token "$token" --arg password "$central" '{token: $token, displayName: "ليلى", password: $password}' \
+  | call POST /api/global/auth/invitation >/dev/null
+admin=$(jq -n --arg password "$central" '{email: "layla@example.com", password: $password}' \
+  | call POST /api/global/auth/login | jq -r .data.accessToken)
+echo "  the first platform admin signed in at $url"
+if ! kubectl get localnode amman >/dev/null 2>&1; then
+  jq -n '{slug: "amman", name: "مدرسة عمّان", region: "mena", country: "JO", currency: "JOD", timezone: "Asia/Amman",
+    adminEmail: "omar@example.com"}' | call POST /api/global/nodes "$admin" >/dev/null
+  echo "  and made a fourth node, amman, by the API"
+fi
+ready() { [ "$(call GET /api/global/nodes/amman "$admin" < /dev/null | jq .data.ready)" = true ]; }
+await 120 "amman Ready, as the hub sees it" ready
+gross() {
+  call GET /api/global/statistics "$admin" < /dev/null \
+    | jq -r '[.data.nodes[] | select(.slug == "amman") | .revenue[] | select(.currency == "JOD").gross] | first // "0.000"'
+}
+before=$(gross)
+
+at amman
+route /api/local/node
+access=$(enter amman omar omar@example.com)
+jq -n '{type: "course", amount: "25.500", currency: "JOD"}' \
+  | call POST /api/local/revenue "$access" "x-node-id: amman" "Idempotency-Key: demo-$(openssl rand -hex 8)" >/dev/null
+echo "  the admin of amman recorded 25.500 JOD"
+at hub
+arrived() { [ "$(gross)" != "$before" ]; }
+await 60 "the revenue in the hub's statistics" arrived
+echo "  the hub's statistics: amman has received $(gross) JOD"
 echo
 kubectl get localnodes
 cat <<TEXT
@@ -60,8 +107,9 @@ All of it goes on running. Try next:
   kubectl describe localnode riyadh
   kubectl explain localnode.spec
   kubectl get all,ingress,secrets -n fateh-node-riyadh
-  curl --cacert $dev/ca.crt --resolve $host:8443:127.0.0.1 $url/
+  curl --cacert $dev/ca.crt --resolve riyadh.$base_domain:8443:127.0.0.1 https://riyadh.$base_domain:8443/
 
-The admin of riyadh is sara@example.com; the password lies in $password_file.
+The admin of riyadh is sara@example.com, of amman omar@example.com, of the hub layla@example.com; the password of all
+three lies in $password_file.
 \`make down\` takes everything away.
 TEXT

@@ -91,7 +91,7 @@ api_server() { # NAME
   kubectl apply --server-side -f "$root/crds/" >/dev/null
   kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null
   "$bin/helm" template fateh "$root/charts/fateh" --namespace fateh-system --kube-version 1.36 \
-    --set operator.image=none --set hub.enabled=true --set node.image=registry.test/node-runtime:1 | kubectl apply --server-side -f - >/dev/null
+    --set operator.image=none --set hub.enabled=true --set hub.image=none --set hub.adminEmail=root@example.com --set node.image=registry.test/node-runtime:1 | kubectl apply --server-side -f - >/dev/null
   server pg15 "$pg15_port" pg15
   server pg18 "$pg18_port" pg18
 }
@@ -171,7 +171,8 @@ api_server integration
 step "operator, with the rights of the chart"
 operator_kubeconfig
 launch operator env KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$programs/fateh-operator" --log-format=json \
-  --node-image=registry.test/node-runtime:1 --report-interval=2 --probe-interval=2 --management-address="127.0.0.1:0"
+  --node-image=registry.test/node-runtime:1 --report-interval=2 --probe-interval=2 --management-address="127.0.0.1:0" \
+  --hub-database-server=pg18 --hub-admin-email=root@example.com --hub-key-days=0.00052 --hub-key-lead=1
 kubectl wait --for=condition=Reachable --timeout=60s databaseserver/pg15 databaseserver/pg18 >/dev/null
 finish
 case $suite in
@@ -190,7 +191,7 @@ esac
 
 # Everything was logged, by PostgreSQL and by the operator; no secret may be in it, nor in what anyone can read.
 step "no secret in logs, events, status"
-kubectl get secrets -A -o json | jq -r '.items[] | select(.metadata.name | startswith("node-") or . == "postgres-admin") | .data
+kubectl get secrets -A -o json | jq -r '.items[] | select(.metadata.name | startswith("node-") or startswith("hub-") or . == "postgres-admin") | .data
   | .password, .token, .["key.pem"] | values | @base64d' | grep -v -e '-----' | grep -E '.{16}' | sort -u > "$state/secrets"
 echo "$operator_password" >> "$state/secrets"
 [ "$suite" = faults ] || [ "$(wc -l < "$state/secrets")" -gt 1 ] || fail "there was no secret to look for"

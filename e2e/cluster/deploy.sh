@@ -10,6 +10,7 @@ programs=$("$here/programs.sh")
 step "load the images"
 operator=$("$here/image.sh" fateh-platform.com/fateh-operator "$programs/fateh-operator")
 runtime=$("$here/image.sh" fateh-platform.com/node-runtime "$programs/node-runtime")
+hub=$("$here/image.sh" fateh-platform.com/fateh-hub "$programs/fateh-hub")
 
 step "install the charts"
 # An upgrade that was killed would refuse every later one.
@@ -22,7 +23,8 @@ helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system \
   --set operator.probeInterval=5 \
   --set baseDomain="$base_domain" --set publicPort=8443 --set ingress.className=traefik \
   --set "ingress.cidrs={$node_ip/32}" --set "apiServerCIDRs={$node_ip/32,${service_cidr%.*}.1/32}" \
-  ${FATEH_HUB:+--set hub.url="http://$FATEH_HUB"} \
+  --set hub.enabled=true --set hub.image="$hub" --set hub.adminEmail=layla@example.com \
+  --set hub.clusterIssuer=https://kubernetes.default.svc.cluster.local ${FATEH_HUB:+--set hub.url="http://$FATEH_HUB"} \
   --set databaseServer.host="$node_ip" --set "databaseServer.cidrs={$node_ip/32}" \
   --set databaseServer.tls.mode=VerifyFull --set databaseServer.tls.caSecret=postgres-ca >/dev/null
 
@@ -30,4 +32,8 @@ step "operator and database server"
 kubectl rollout status deployment/fateh-operator --namespace fateh-system --timeout=120s >/dev/null \
   || { kubectl -n fateh-system logs deployment/fateh-operator --tail=20; fail "the operator did not come up"; }
 kubectl wait --for=condition=Ready --timeout=60s databaseserver/default >/dev/null
+step "hub"
+kubectl rollout status deployment/fateh-hub --namespace fateh-system --timeout=120s >/dev/null \
+  || { kubectl -n fateh-system describe pods -l app.kubernetes.io/name=fateh-hub | tail -20
+       kubectl -n fateh-system logs deployment/fateh-hub --tail=20; fail "the hub did not come up"; }
 finish

@@ -8,6 +8,10 @@ statistics = How the platform is doing
 revenue-summed = Sums of the revenue
 audit-listed = What was done
 
+holding-suspended = This school is closed for the time being. Its data is safe.
+holding-soon = This school is being set up or restarted. Please come back in a few minutes.
+holding-unknown = There is no school at this address.
+
 wrong-credentials = The e-mail or password is wrong
 account-suspended = This account is suspended; turn to a platform admin
 reset-invalid = The one-time token is not valid, has expired or was used; ask a platform admin for another

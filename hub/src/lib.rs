@@ -4,6 +4,7 @@
 mod audit;
 pub mod config;
 mod fleet;
+mod holding_page;
 mod kubernetes;
 mod metrics;
 mod node_caller;

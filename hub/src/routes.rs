@@ -10,17 +10,18 @@ mod statistics;
 mod sync;
 mod users;
 
-use axum::Router;
+use axum::{Router, middleware};
 use fateh_common::service::layers;
 pub use fateh_common::{envelope::Envelope as Answer, service::openapi::Nothing};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::state::AppState;
+use crate::{holding_page, state::AppState};
 
-/// The service that people and nodes reach.
+/// The service that people and nodes reach, and the page for hosts that no node serves.
 pub fn router(state: AppState) -> Router {
     let requests = state.metrics.requests.clone();
-    layers::layered(described(), requests, state)
+    let held = middleware::from_fn_with_state(state.clone(), holding_page::answer);
+    layers::layered(described(), requests, state).layer(held)
 }
 
 fn described() -> OpenApiRouter<AppState> {

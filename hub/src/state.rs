@@ -24,6 +24,8 @@ pub struct AppState(Arc<Inner>);
 pub struct Inner {
     /// Issuer of the hub's tokens, and their audience when they are for the hub itself.
     pub issuer: String,
+    /// Nodes answer at hosts under it.
+    pub base_domain: String,
     /// Ranges of proxies that are believed.
     trusted_proxies: TrustedProxies,
     /// The database `global_platform`.
@@ -74,6 +76,7 @@ impl AppState {
         Self(Arc::new(Inner {
             callers: Callers::new(issuer.clone(), arguments.cluster_issuer.clone()),
             issuer,
+            base_domain: arguments.base_domain.to_ascii_lowercase(),
             trusted_proxies: TrustedProxies(arguments.trusted_proxies.clone().into()),
             identity: Identity::new(PEOPLE, database.clone(), clock.clone()),
             database,

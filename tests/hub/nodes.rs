@@ -18,6 +18,29 @@ fn with(mut body: Value, field: &str, value: Value) -> Value {
     body
 }
 
+/// What the wildcard route brings to the hub.
+#[tokio::test]
+async fn hosts_that_no_node_serves_get_a_page_that_says_why() {
+    let client = kubernetes().await;
+    let hub = start("holding").await;
+    ready_node(&client, "held", json!({"state": "Suspended"})).await;
+    let page = async |host: &str| hub.http.with_header(&format!("Host: {host}")).get("/any/path", None).await;
+    let held = eventually("the page of a suspended node", 10, async || {
+        let answer = page("held.fateh-platform.com").await;
+        if answer.status == 503 { Ok(answer) } else { Err(answer) }
+    })
+    .await;
+    assert!(held.text.contains("مغلقة مؤقتًا") && held.text.contains("closed for the time being"), "{}", held.text);
+    assert!(held.headers.contains("retry-after: 300") && held.headers.contains("text/html"), "{}", held.headers);
+    assert!(held.headers.contains("content-security-policy: default-src 'none'"), "{}", held.headers);
+    let unknown = page("Nobody.fateh-platform.com:8443").await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.text.contains("لا توجد مدرسة"), "{}", unknown.text);
+    for own in ["hub.fateh-platform.com", "fateh-hub.fateh-system:8080"] {
+        assert_eq!(page(own).await.error(404), "not-found", "{own} is the hub");
+    }
+}
+
 #[tokio::test]
 async fn a_node_is_made_followed_changed_and_deleted() {
     let client = kubernetes().await;

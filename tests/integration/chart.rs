@@ -15,7 +15,7 @@ fn rights_and_policies_are_rendered_as_their_snapshots_say() {
             "--set",
             "node.image=registry.test/node-runtime:1",
             "--set",
-            "hub.enabled=true",
+            "hub.enabled=true,hub.image=registry.test/fateh-hub:1,hub.adminEmail=root@example.com",
         ])
         .current_dir(root)
         .output()
@@ -26,7 +26,7 @@ fn rights_and_policies_are_rendered_as_their_snapshots_say() {
     for document in serde_yaml::Deserializer::from_str(&text) {
         let document = Value::deserialize(document).unwrap();
         let (kind, name) = (document["kind"].as_str().unwrap_or_default(), document["metadata"]["name"].as_str());
-        let guarded = ["Role", "RoleBinding", "ValidatingAdmissionPolic", "ServiceAccount"];
+        let guarded = ["Role", "RoleBinding", "ValidatingAdmissionPolic", "ServiceAccount", "NetworkPolicy"];
         if guarded.iter().any(|guarded| kind.contains(guarded)) {
             seen += 1;
             insta::assert_yaml_snapshot!(format!("{kind}-{}", name.unwrap()), document);

@@ -11,6 +11,7 @@ mod deletion;
 mod drift;
 mod generated;
 mod hostile;
+mod hub_database;
 mod invitation;
 mod mutations;
 mod provisioning;

@@ -218,6 +218,10 @@ async fn the_operator_is_confined_to_the_namespaces_that_it_made() {
         "change its own Secrets",
         own.patch("postgres-admin", &merge, &Patch::Merge(object("Secret", "postgres-admin"))).await,
     );
+    forbidden(
+        "make a Secret in its own namespace",
+        own.patch("hub-database-too", &apply, &Patch::Apply(object("Secret", "hub-database-too"))).await,
+    );
 
     let binding = |role: &str| {
         json!({

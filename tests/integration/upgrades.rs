@@ -21,7 +21,7 @@ fn release(later: &[(i64, &'static str, &'static str)]) -> Schema {
     let later = later.iter().map(|(version, description, sql)| {
         Migration::new(*version, (*description).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
     });
-    Schema::new(NOW.iter().cloned().chain(later).collect())
+    Schema::new(Schema::of_nodes().family, NOW.iter().cloned().chain(later).collect())
 }
 
 const EXPAND: (i64, &str, &str) =
@@ -46,7 +46,8 @@ fn server(on: Postgres, schema: Schema) -> Arc<Server> {
 
 async fn make(server: &Server, slug: &Slug, mark: &Mark) {
     let node = NodeDatabase {
-        slug,
+        name: &slug.database(),
+        schema: server.schema(),
         mark,
         password: "a password of this test",
         next_password: None,
@@ -78,7 +79,7 @@ async fn a_node_is_upgraded(on: Postgres) {
 
     // The next release adds at once, and takes nothing from pods that still run.
     let next = server(on, release(&[EXPAND, CONTRACT, EXPAND_MORE]));
-    let session = next.node_session(&name).await.unwrap();
+    let session = next.node_session(&name, next.schema()).await.unwrap();
     assert_eq!(session.schema_version(), 9001, "complete up to what waits for the pods");
     session.close().await;
     let expanded = shape(&mut inside).await;
@@ -88,14 +89,14 @@ async fn a_node_is_upgraded(on: Postgres) {
     // Pods of before still read and write, and an operator of before changes nothing.
     let mut pod = on.connect(&name, "a password of this test", &name).await.unwrap();
     sqlx::query("UPDATE local_users SET profile = '{\"a\": 1}'").execute(&mut pod).await.unwrap();
-    let before = now.node_session(&name).await.unwrap();
+    let before = now.node_session(&name, now.schema()).await.unwrap();
     assert_eq!(before.schema_version(), at_now);
     before.close().await;
     assert_eq!(shape(&mut inside).await, expanded);
 
     // When they are gone the rest follows, once.
     for _ in 0..2 {
-        let mut session = next.node_session(&name).await.unwrap();
+        let mut session = next.node_session(&name, next.schema()).await.unwrap();
         session.contract().await.unwrap();
         assert_eq!(session.schema_version(), 9003);
         session.close().await;
@@ -142,7 +143,7 @@ async fn an_upgrade_that_fails_half_way_goes_on_when_it_can() {
     sqlx::query("CREATE TABLE local_node.notes (in_the_way int)").execute(&mut odd).await.unwrap();
     let next = server(on, release(&[EXPAND, EXPAND_MORE]));
     let sessions = slugs.iter().map(|slug| async {
-        match next.node_session(&slug.database()).await {
+        match next.node_session(&slug.database(), next.schema()).await {
             Ok(session) => {
                 let version = session.schema_version();
                 session.close().await;
@@ -154,7 +155,7 @@ async fn an_upgrade_that_fails_half_way_goes_on_when_it_can() {
     let reached = futures::future::join_all(sessions).await;
     assert_eq!(reached, [Ok(9003), Err("MigrationFailed"), Ok(9003)]);
     sqlx::query("DROP TABLE local_node.notes").execute(&mut odd).await.unwrap();
-    let session = next.node_session("node_halfway_two").await.unwrap();
+    let session = next.node_session("node_halfway_two", next.schema()).await.unwrap();
     assert_eq!(session.schema_version(), 9003, "it goes on from where it stopped");
     session.close().await;
     for slug in &slugs {
