@@ -166,13 +166,13 @@ async fn images_hold_one_small_static_binary() {
             "k8s.io",
             "images",
             "list",
-            "name~=fateh-platform.com/(fateh-operator|node-runtime)",
+            "name~=fateh-platform.com/(fateh-operator|node-runtime|fateh-hub)",
         ],
     )
     .await
     .unwrap();
     let images: Vec<_> = listed.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
-    assert_eq!(images.len(), 2, "{listed}");
+    assert_eq!(images.len(), 3, "{listed}");
     for image in images {
         let size: f64 = image[3].parse().unwrap();
         let mebibytes = if image[4] == "MiB" { size } else { 0.0 };

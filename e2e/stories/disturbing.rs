@@ -54,7 +54,9 @@ async fn all_report() {
 async fn two_operators() -> String {
     kubectl(&["rollout", "status", "deployment/fateh-operator", "-n", "fateh-system", "--timeout=60s"]).await;
     eventually("a living leader", 30, async || {
-        let pods = kubectl(&["get", "pods", "-n", "fateh-system", "-o", "jsonpath={.items[*].metadata.name}"]).await;
+        let operators = "app.kubernetes.io/name=fateh-operator";
+        let names = "jsonpath={.items[*].metadata.name}";
+        let pods = kubectl(&["get", "pods", "-n", "fateh-system", "-l", operators, "-o", names]).await;
         match leader().await {
             Some(leader) if pods.contains(&leader) && pods.split(' ').count() == 2 => Ok(leader),
             other => Err((other, pods)),

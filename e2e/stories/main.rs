@@ -5,6 +5,7 @@
 mod audit;
 mod backbone;
 mod disturbing;
+mod hub;
 #[path = "../../tests/node/peer.rs"]
 #[expect(dead_code, reason = "shared with the tests of the node")]
 mod peer;

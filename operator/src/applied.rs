@@ -52,6 +52,9 @@ struct Entry {
     seen: u64,
 }
 
+/// As many as a node has, so that none holds room for twice as many.
+const CHILDREN: usize = 17;
+
 /// Children by the name of their node.
 #[derive(Debug, Default)]
 pub struct Applied(Mutex<HashMap<String, Vec<(ChildKind, Entry)>>>);
@@ -120,7 +123,7 @@ impl Applied {
 
     fn with<T>(&self, node: &str, kind: ChildKind, change: impl FnOnce(&mut Entry) -> T) -> T {
         let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = children.entry(node.to_owned()).or_default();
+        let entries = children.entry(node.to_owned()).or_insert_with(|| Vec::with_capacity(CHILDREN));
         if let Some((_, entry)) = entries.iter_mut().find(|(of, _)| *of == kind) {
             return change(entry);
         }

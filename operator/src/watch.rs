@@ -41,6 +41,15 @@ where
     })
 }
 
+/// Takes away what nobody looks at, of objects that a cache holds thousands of.
+pub fn forget(object: &mut impl Resource) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
 /// What of a kind of child starts a reconcile of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heed {

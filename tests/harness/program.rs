@@ -63,6 +63,7 @@ impl Program {
         let child = Command::new(PathBuf::from(variable("FATEH_PROGRAMS")).join("fateh-operator"))
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUST_LOG", "info")
+            .env("MALLOC_ARENA_MAX", "1")
             .args(["--leader-election=false", "--management-address=127.0.0.1:0", "--probe-interval=2"])
             .args(["--node-image=registry.test/node-runtime:1", "--report-interval=60"])
             .args(&self.arguments)
