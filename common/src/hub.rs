@@ -67,6 +67,20 @@ pub enum PartnerRole {
     Unknown,
 }
 
+impl PartnerRole {
+    /// The role by its word.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "owner" => Self::Owner,
+            "manager" => Self::Manager,
+            "instructor" => Self::Instructor,
+            "support" => Self::Support,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// What happened on a node, in no particular order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

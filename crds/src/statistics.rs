@@ -76,4 +76,10 @@ pub struct RevenueStatistics {
     pub net: i64,
     /// Given back.
     pub refunds: i64,
+    /// Of what was recorded, what the hub has not yet confirmed.
+    #[serde(default)]
+    pub pending_gross: i64,
+    /// Of what was given back, what the hub has not yet confirmed.
+    #[serde(default)]
+    pub pending_refunds: i64,
 }

@@ -19,6 +19,7 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Objects of one page of a listing: more would all be in memory at once, as text.
 const PAGE: u32 = 100;
@@ -50,6 +51,12 @@ impl Fleet {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<Arc<LocalNode>> {
         self.nodes.get(&ObjectRef::new(name))
+    }
+
+    /// The UID of the node of a name.
+    #[must_use]
+    pub fn uid(&self, name: &str) -> Option<Uuid> {
+        uid(&*self.node(name)?)
     }
 
     /// All nodes, by name.
@@ -89,6 +96,12 @@ impl Fleet {
             }
         }
     }
+}
+
+/// A node's UID.
+#[must_use]
+pub fn uid(node: &LocalNode) -> Option<Uuid> {
+    node.metadata.uid.as_ref()?.parse().ok()
 }
 
 /// What the hub never looks at is not kept.

@@ -11,6 +11,8 @@ mod node_caller;
 mod permissions;
 pub mod routes;
 mod run;
+mod scope;
+mod shares;
 mod signed_in;
 mod state;
 mod storage;
@@ -27,7 +29,11 @@ const PEOPLE: Tables = Tables { schema: "global_platform", users: "global_users"
 static WORDS: Words = Words {
     arabic: include_str!("../locales/ar.ftl"),
     english: include_str!("../locales/en.ftl"),
-    constraints: &[("global_users_email_unique", StatusCode::CONFLICT, "email-taken")],
+    constraints: &[
+        ("global_users_email_unique", StatusCode::CONFLICT, "email-taken"),
+        ("global_partners_email_unique", StatusCode::CONFLICT, "email-taken"),
+        ("global_partners_global_user_fkey", StatusCode::CONFLICT, "no-such-account"),
+    ],
 };
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod auth;
 mod identity;
 mod keys;
 mod nodes;
+mod partners;
 mod revenue;
 mod statistics;
 mod sync;
@@ -31,6 +32,7 @@ fn described() -> OpenApiRouter<AppState> {
         .merge(users::routes())
         .merge(identity::routes())
         .merge(nodes::routes())
+        .merge(partners::routes())
         .merge(sync::routes())
         .merge(revenue::routes())
         .merge(statistics::routes())

@@ -52,7 +52,11 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    async fn by_token(state: &AppState, token: &str) -> Result<Self, ApiError> {
+    /// Checks a token in full.
+    ///
+    /// # Errors
+    /// Unauthenticated when it is none of the hub's for the hub, or holds no longer.
+    pub async fn by_token(state: &AppState, token: &str) -> Result<Self, ApiError> {
         let keys = state.keys.current();
         let claims = keys.verifier.verify::<HubClaims>(token, state.clock.now()).map_err(|error| match error {
             TokenError::Expired => TOKEN_EXPIRED,

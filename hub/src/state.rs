@@ -26,6 +26,8 @@ pub struct Inner {
     pub issuer: String,
     /// Nodes answer at hosts under it.
     pub base_domain: String,
+    /// Where users reach the ingress controller.
+    public_port: u16,
     /// Ranges of proxies that are believed.
     trusted_proxies: TrustedProxies,
     /// The database `global_platform`.
@@ -76,6 +78,7 @@ impl AppState {
         Self(Arc::new(Inner {
             callers: Callers::new(issuer.clone(), arguments.cluster_issuer.clone()),
             issuer,
+            public_port: arguments.public_port,
             base_domain: arguments.base_domain.to_ascii_lowercase(),
             trusted_proxies: TrustedProxies(arguments.trusted_proxies.clone().into()),
             identity: Identity::new(PEOPLE, database.clone(), clock.clone()),
@@ -96,6 +99,15 @@ impl Inner {
     /// When none comes free in time.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, ApiError> {
         Ok(self.database.acquire().await?)
+    }
+
+    /// Where a node answers, which is also the audience of tokens for it.
+    #[must_use]
+    pub fn node_url(&self, slug: &str) -> String {
+        match self.public_port {
+            443 => format!("https://{slug}.{}", self.base_domain),
+            port => format!("https://{slug}.{}:{port}", self.base_domain),
+        }
     }
 
     /// A token of the centre for one audience.

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod identities;
 pub mod ledger;
+pub mod partners;
 pub mod users;
 
 /// The newest migration that this hub was written for.

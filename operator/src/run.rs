@@ -154,13 +154,11 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let all_servers = watch::events(Api::<DatabaseServer>::all(client.clone()), everything(), resync);
     let watched_servers = note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
     let (nodes, nodes_writer) = reflector::store();
-    let all_nodes = watch::events(Api::<LocalNode>::all(client.clone()), everything(), resync)
-        .modify(watch::forget);
+    let all_nodes = watch::events(Api::<LocalNode>::all(client.clone()), everything(), resync).modify(watch::forget);
     let watched_nodes = note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled).applied_objects();
     let (reports, reports_writer) = reflector::store();
     let named = everything().fields(&format!("metadata.name={CHILD_NAME}"));
-    let all_reports = watch::events(Api::<NodeReport>::all(client.clone()), named, resync)
-        .modify(watch::forget);
+    let all_reports = watch::events(Api::<NodeReport>::all(client.clone()), named, resync).modify(watch::forget);
     let reports_since = Arc::new(OnceLock::new());
     let since = Arc::clone(&reports_since);
     let watched_reports = note_filled(all_reports.reflect(reports_writer), &caches.reports_filled)

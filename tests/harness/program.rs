@@ -64,7 +64,9 @@ impl Program {
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUST_LOG", "info")
             .env("MALLOC_ARENA_MAX", "1")
-            .args(["--leader-election=false", "--management-address=127.0.0.1:0", "--probe-interval=2"])
+            // Unless an argument says otherwise.
+            .env("FATEH_PROBE_INTERVAL", "2")
+            .args(["--leader-election=false", "--management-address=127.0.0.1:0"])
             .args(["--node-image=registry.test/node-runtime:1", "--report-interval=60"])
             .args(&self.arguments)
             .stdout(log)

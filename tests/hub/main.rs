@@ -5,6 +5,7 @@ mod hub;
 mod identity;
 mod ledger;
 mod nodes;
+mod partners;
 #[path = "../node/peer.rs"]
 #[expect(dead_code, reason = "shared with the tests of a node without this hub")]
 mod peer;

@@ -26,9 +26,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Answer, Nothing};
 use crate::{
-    audit,
+    audit, fleet,
     kubernetes::refusal,
     permissions::{ManageNodes, May, ReadNodes},
+    scope::{Scope, Sees},
     state::AppState,
 };
 
@@ -144,13 +145,13 @@ struct Page {
 async fn list(
     State(state): State<AppState>,
     speaks: Speaks,
-    _: May<ReadNodes>,
+    Sees { scope, .. }: Sees<ReadNodes>,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, Failed> {
-    speaks.answer(StatusCode::OK, "nodes-listed", page(&state, &query))
+    speaks.answer(StatusCode::OK, "nodes-listed", page(&state, &scope, &query))
 }
 
-fn page(state: &AppState, query: &ListQuery) -> Result<Page, ApiError> {
+fn page(state: &AppState, scope: &Scope, query: &ListQuery) -> Result<Page, ApiError> {
     let wanted = query.state.as_deref().map(parse_state);
     let mut problems = Problems::default();
     let limit = Limit::parse(query.limit.as_deref(), &mut problems);
@@ -159,7 +160,8 @@ fn page(state: &AppState, query: &ListQuery) -> Result<Page, ApiError> {
     let wanted = wanted.flatten();
     let search = query.search.as_deref().map(str::to_lowercase);
     let matches = |node: &LocalNode| {
-        query.region.as_ref().is_none_or(|region| *region == node.spec.region)
+        scope.sees(fleet::uid(node))
+            && query.region.as_ref().is_none_or(|region| *region == node.spec.region)
             && (query.country.is_none() || query.country == node.spec.country)
             && wanted.is_none_or(|wanted| wanted == node.spec.state)
             && search.as_ref().is_none_or(|search| {
@@ -190,10 +192,11 @@ fn parse_state(text: &str) -> Option<NodeState> {
 async fn read(
     State(state): State<AppState>,
     speaks: Speaks,
-    _: May<ReadNodes>,
+    Sees { scope, .. }: Sees<ReadNodes>,
     Path(slug): Path<String>,
 ) -> Result<Response, Failed> {
-    let found = state.fleet.node(&slug).map(|node| Node::from(&*node)).ok_or(NOT_FOUND);
+    let found = state.fleet.node(&slug).filter(|node| scope.sees(fleet::uid(node)));
+    let found = found.map(|node| Node::from(&*node)).ok_or(NOT_FOUND);
     speaks.answer(StatusCode::OK, "node-found", found)
 }
 

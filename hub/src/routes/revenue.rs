@@ -1,6 +1,13 @@
-//! `/api/global/revenue`: what nodes have received and given back, by node, country or period.
+//! `/api/global/revenue`: what nodes have received and given back, by node, country or period; how it is divided among
+//! their partners; and whether it is what the nodes say.
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use fateh_common::{
     money::decimal,
     service::{
@@ -10,20 +17,34 @@ use fateh_common::{
     },
     sql::to_sql,
 };
+use fateh_crds::LocalNode;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
 
 use super::Answer;
 use crate::{
-    permissions::{May, ReadLedger},
+    fleet,
+    permissions::ReadLedger,
+    scope::{Scope, Sees},
+    shares::{self, Share},
     state::AppState,
-    storage::ledger::{self, By, Sums},
+    storage::{
+        ledger::{self, By, DayNet, Sums},
+        partners,
+    },
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(report))
+    OpenApiRouter::new()
+        .routes(routes!(report))
+        .routes(routes!(export))
+        .routes(routes!(shares))
+        .routes(routes!(reconcile))
 }
 
 /// Everything is text here, so that each field is refused by name.
@@ -81,13 +102,36 @@ impl From<(String, Sums)> for Line {
 async fn report(
     State(state): State<AppState>,
     speaks: Speaks,
-    _: May<ReadLedger>,
+    Sees { scope, .. }: Sees<ReadLedger>,
     Parameters(query): Parameters<ReportQuery>,
 ) -> Result<Response, Failed> {
-    speaks.answer(StatusCode::OK, "revenue-summed", add_up(&state, &query).await)
+    speaks.answer(StatusCode::OK, "revenue-summed", add_up(&state, &scope, &query).await)
 }
 
-async fn add_up(state: &AppState, query: &ReportQuery) -> Result<Report, ApiError> {
+/// The same as CSV (RFC 4180).
+#[utoipa::path(get, path = "/api/global/revenue/export", tag = "revenue", params(ReportQuery),
+    responses((status = 200, body = String, content_type = "text/csv"), (status = 422)), security(("token" = [])))]
+async fn export(
+    State(state): State<AppState>,
+    Speaks(language): Speaks,
+    Sees { scope, .. }: Sees<ReadLedger>,
+    Parameters(query): Parameters<ReportQuery>,
+) -> Result<Response, Failed> {
+    let report = add_up(&state, &scope, &query).await.map_err(|error| Failed(error, language))?;
+    let name = "attachment; filename=\"revenue.csv\"";
+    let body: String = std::iter::once(CSV_HEADER.to_owned()).chain(report.sums.iter().map(csv)).collect();
+    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8"), (header::CONTENT_DISPOSITION, name)], body).into_response())
+}
+
+const CSV_HEADER: &str = "key,currency,revenues,gross,platform_fee,net_amount,refunds,refunded\r\n";
+
+/// One row. None of its fields holds a comma, a quote or what a spreadsheet would take for a formula.
+fn csv(line: &Line) -> String {
+    let Line { key, currency, revenues, gross, platform_fee, net_amount, refunds, refunded } = line;
+    format!("{key},{currency},{revenues},{gross},{platform_fee},{net_amount},{refunds},{refunded}\r\n")
+}
+
+async fn add_up(state: &AppState, scope: &Scope, query: &ReportQuery) -> Result<Report, ApiError> {
     let by = match query.by.as_deref() {
         None | Some("node") => Some(By::Node),
         Some("country") => Some(By::Country),
@@ -95,32 +139,262 @@ async fn add_up(state: &AppState, query: &ReportQuery) -> Result<Report, ApiErro
         Some("day") => Some(By::Day),
         Some(_) => None,
     };
-    let from = query.from.as_deref().map(day);
-    let to = query.to.as_deref().map(day);
     let mut problems = Problems::default();
     problems.unless(by.is_some(), "by", "field-report-by");
+    let period = period(state, query.from.as_deref(), query.to.as_deref(), problems)?;
+    let mut connection = state.connection().await?;
+    let sums = ledger::report(&mut connection, scope.in_sql(), by.unwrap_or(By::Node), period).await?;
+    Ok(Report { sums: sums.into_iter().map(Line::from).collect() })
+}
+
+/// The time from the first day to the day after the last.
+fn period(
+    state: &AppState,
+    from: Option<&str>,
+    to: Option<&str>,
+    mut problems: Problems,
+) -> Result<(OffsetDateTime, OffsetDateTime), ApiError> {
+    let (from, to) = (from.map(day), to.map(day));
     problems.unless(from != Some(None), "from", "field-day");
     problems.unless(to != Some(None), "to", "field-day");
     problems.refuse()?;
     let from = from.flatten().unwrap_or(Timestamp::UNIX_EPOCH);
     // A node's clock may be ahead: what it tells of tomorrow counts too.
     let to = to.flatten().unwrap_or_else(|| state.clock.now().saturating_add(ALL).unwrap_or(Timestamp::MAX));
-    let sums =
-        ledger::report(&mut *state.connection().await?, by.unwrap_or(By::Node), to_sql(from), to_sql(to)).await?;
-    Ok(Report { sums: sums.into_iter().map(Line::from).collect() })
+    Ok((to_sql(from), to_sql(to)))
+}
+
+/// Everything is text here, so that each field is refused by name.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PeriodQuery {
+    /// The first day (UTC), for example 2026-11-01; the beginning unless told.
+    from: Option<String>,
+    /// The day after the last (UTC); none: up to now.
+    to: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ShareReport)]
+struct ShareReport {
+    nodes: Vec<NodeShares>,
+}
+
+/// How one node's net is divided: the parts and what no share takes make the net.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NodeShares {
+    node: String,
+    currency: String,
+    /// Less what of it was given back.
+    net_amount: String,
+    parts: Vec<Part>,
+    /// What no share takes.
+    unassigned: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = PartnerPart)]
+struct Part {
+    partner_id: Uuid,
+    amount: String,
+}
+
+/// Divide what is left to nodes among their partners, by the shares that held on each day (UTC).
+#[utoipa::path(get, path = "/api/global/revenue/shares", tag = "revenue", params(PeriodQuery),
+    responses((status = 200, body = Answer<ShareReport>), (status = 422)), security(("token" = [])))]
+async fn shares(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    Sees { scope, .. }: Sees<ReadLedger>,
+    Parameters(query): Parameters<PeriodQuery>,
+) -> Result<Response, Failed> {
+    let divided = async {
+        let period = period(&state, query.from.as_deref(), query.to.as_deref(), Problems::default())?;
+        let mut connection = state.connection().await?;
+        let shares = partners::shares(&mut connection, scope.in_sql()).await?;
+        let days = ledger::net_by_day(&mut connection, scope.in_sql(), period).await?;
+        Ok(ShareReport { nodes: divide(&days, &shares) })
+    };
+    speaks.answer(StatusCode::OK, "revenue-divided", divided.await)
+}
+
+/// Each day's net by the shares of that day. `days` in the order of nodes and currencies.
+fn divide(days: &[DayNet], shares: &[(Uuid, Share)]) -> Vec<NodeShares> {
+    let mut of_node: HashMap<Uuid, Vec<Share>> = HashMap::new();
+    for (node, share) in shares {
+        of_node.entry(*node).or_default().push(*share);
+    }
+    let same = |one: &DayNet, other: &DayNet| (one.node_uid, &one.currency) == (other.node_uid, &other.currency);
+    days.chunk_by(same)
+        .map(|days| divide_one(days, of_node.get(&days[0].node_uid).map_or(&[], Vec::as_slice)))
+        .collect()
+}
+
+fn divide_one(days: &[DayNet], shares: &[Share]) -> NodeShares {
+    let (mut parts, mut unassigned, mut net): (BTreeMap<Uuid, i128>, _, _) = (BTreeMap::new(), 0, 0);
+    for day in days {
+        let held = shares::on(shares, day.day);
+        let points: Vec<_> = held.iter().map(|(_, points)| *points).collect();
+        let split = shares::split(day.net, &points);
+        net += day.net;
+        unassigned += split.last().copied().unwrap_or(0);
+        for ((partner, _), part) in held.iter().zip(split) {
+            *parts.entry(*partner).or_default() += part;
+        }
+    }
+    let currency = &days[0].currency;
+    let text = |minor: i128| decimal(minor, currency);
+    NodeShares {
+        node: days[0].node.clone(),
+        net_amount: text(net),
+        parts: parts.into_iter().map(|(partner_id, part)| Part { partner_id, amount: text(part) }).collect(),
+        unassigned: text(unassigned),
+        currency: currency.clone(),
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Reconciliation {
+    /// Whether every difference is zero.
+    agrees: bool,
+    nodes: Vec<Compared>,
+}
+
+/// What a node says it recorded, beside what the centre received: `difference` = recorded - pending - received. A batch
+/// that is under way at the moment of the node's report shows as a difference until its next report.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Compared {
+    node: String,
+    currency: String,
+    /// When the node reported.
+    reported_at: Option<Timestamp>,
+    revenue: Balance,
+    refunds: Balance,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Balance {
+    recorded: String,
+    pending: String,
+    received: String,
+    difference: String,
+}
+
+/// Compare what nodes report with what the centre received.
+#[utoipa::path(get, path = "/api/global/revenue/reconciliation", tag = "revenue",
+    responses((status = 200, body = Answer<Reconciliation>)), security(("token" = [])))]
+async fn reconcile(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    Sees { scope, .. }: Sees<ReadLedger>,
+) -> Result<Response, Failed> {
+    let compared = async {
+        let totals = ledger::totals(&mut *state.connection().await?, scope.in_sql()).await?;
+        let nodes = state.fleet.nodes();
+        let seen = nodes.iter().map(|node| &**node).filter(|node| scope.sees(fleet::uid(node)));
+        Ok(compare(seen, &totals))
+    };
+    speaks.answer(StatusCode::OK, "revenue-compared", compared.await)
+}
+
+fn compare<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, Sums)]) -> Reconciliation {
+    let mut received: HashMap<Uuid, BTreeMap<&str, &Sums>> = HashMap::new();
+    for (node, sums) in totals {
+        received.entry(*node).or_default().insert(&sums.currency, sums);
+    }
+    let (mut compared, mut agrees) = (Vec::new(), true);
+    for node in nodes {
+        let statistics = node.status.as_ref().and_then(|status| status.statistics.as_ref());
+        let reported = statistics.map_or(&[][..], |statistics| &statistics.figures.revenue);
+        let of_node = fleet::uid(node).and_then(|uid| received.remove(&uid)).unwrap_or_default();
+        let currencies: BTreeSet<&str> =
+            reported.iter().map(|one| &*one.currency).chain(of_node.keys().copied()).collect();
+        for currency in currencies {
+            let said = reported.iter().find(|one| one.currency == currency).cloned().unwrap_or_default();
+            let got = of_node.get(currency).map_or((0, 0), |sums| (sums.gross, sums.refunded));
+            let mut balance = |recorded: i64, pending: i64, received: i128| {
+                let difference = i128::from(recorded) - i128::from(pending) - received;
+                agrees &= difference == 0;
+                Balance {
+                    recorded: decimal(recorded, currency),
+                    pending: decimal(pending, currency),
+                    received: decimal(received, currency),
+                    difference: decimal(difference, currency),
+                }
+            };
+            compared.push(Compared {
+                node: node.name_any(),
+                currency: currency.to_owned(),
+                reported_at: statistics.and_then(|statistics| statistics.reported_at.as_ref()).map(|time| time.0),
+                revenue: balance(said.gross, said.pending_gross, got.0),
+                refunds: balance(said.refunds, said.pending_refunds, got.1),
+            });
+        }
+    }
+    Reconciliation { agrees, nodes: compared }
 }
 
 const ALL: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
 
-/// The beginning of a day from 1970 to 9999.
+/// A day from 1970 to 9999, such as 2026-11-25.
+pub fn parse_day(text: &str) -> Option<Date> {
+    text.parse().ok().filter(|day: &Date| text.len() == 10 && day.year() >= 1970)
+}
+
+/// The beginning of a day.
 fn day(text: &str) -> Option<Timestamp> {
-    let day: Date = text.parse().ok().filter(|day: &Date| text.len() == 10 && day.year() >= 1970)?;
-    day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    parse_day(text)?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_day_is_divided_by_its_own_shares_and_the_parts_make_the_net() {
+        let [node, owner, manager] = [1, 2, 3].map(Uuid::from_u128);
+        let on = |day: &str, net| DayNet {
+            node_uid: node,
+            node: "riyadh".into(),
+            currency: "SAR".into(),
+            day: day.parse().unwrap(),
+            net,
+        };
+        let share =
+            |partner, from: &str, basis_points| (node, Share { partner, from: from.parse().unwrap(), basis_points });
+        let shares = [share(owner, "2026-01-01", 5000), share(manager, "2026-01-02", 3333)];
+        let divided = divide(&[on("2025-12-31", 7), on("2026-01-01", 101), on("2026-01-02", -100)], &shares);
+        let [all] = &divided[..] else { panic!("one node, one currency") };
+        let parts: Vec<_> = all.parts.iter().map(|part| (part.partner_id, &*part.amount)).collect();
+        // 50.5 and -50 of 101 and -100; the manager a third of the loss.
+        assert_eq!(parts, [(owner, "0.01"), (manager, "-0.33")]);
+        assert_eq!((&*all.net_amount, &*all.unassigned), ("0.08", "0.40"));
+    }
+
+    #[test]
+    fn what_is_under_way_is_pending_and_what_is_lost_is_a_difference() {
+        let status = |recorded: i64, pending: i64| {
+            serde_json::json!({"metadata": {"name": "riyadh", "uid": Uuid::from_u128(1)},
+                "spec": {"displayName": "a", "region": "b", "adminEmail": "a@b.cd"},
+                "status": {"statistics": {"reportedAt": null, "revenue": [
+                    {"currency": "SAR", "gross": recorded, "fee": 0, "net": 0, "refunds": 0, "pendingGross": pending}]}}})
+        };
+        let totals = [(Uuid::from_u128(1), Sums { gross: 900, ..Sums::none("SAR".into()) })];
+        for (recorded, pending, difference) in
+            [(900, 0, "0.00"), (1000, 100, "0.00"), (1000, 99, "0.01"), (0, 0, "-9.00")]
+        {
+            let node: LocalNode = serde_json::from_value(status(recorded, pending)).unwrap();
+            let compared = compare([node].iter(), &totals);
+            assert_eq!(compared.nodes[0].revenue.difference, difference, "{recorded} {pending}");
+            assert_eq!(compared.agrees, difference == "0.00");
+        }
+    }
 
     #[test]
     fn a_day_is_a_date_and_nothing_else() {

@@ -8,7 +8,6 @@ use fateh_common::{
     service::{
         error::{ApiError, Failed},
         extract::Speaks,
-        permissions::Allowed,
     },
 };
 use fateh_crds::LocalNode;
@@ -20,7 +19,9 @@ use uuid::Uuid;
 
 use super::Answer;
 use crate::{
-    permissions::{May, Permission, ReadStatistics},
+    fleet,
+    permissions::{Permission, ReadStatistics},
+    scope::{self, Sees},
     state::AppState,
     storage::ledger::{self, Sums},
 };
@@ -82,17 +83,17 @@ impl From<&Sums> for Revenue {
 async fn read(
     State(state): State<AppState>,
     speaks: Speaks,
-    May { user, .. }: May<ReadStatistics>,
+    Sees { user, scope, .. }: Sees<ReadStatistics>,
 ) -> Result<Response, Failed> {
     let counted = async {
         // Who may not see the ledger sees nodes and users.
-        let totals = if user.may(Permission::ReadLedger) {
-            ledger::totals(&mut *state.connection().await?).await?
-        } else {
-            Vec::new()
+        let totals = match scope::of(&state, &user, Permission::ReadLedger).await? {
+            Some(money) => ledger::totals(&mut *state.connection().await?, money.in_sql()).await?,
+            None => Vec::new(),
         };
         let nodes = state.fleet.nodes();
-        Ok::<_, ApiError>(count(nodes.iter().map(|node| &**node), &totals))
+        let seen = nodes.iter().map(|node| &**node).filter(|node| scope.sees(fleet::uid(node)));
+        Ok::<_, ApiError>(count(seen, &totals))
     };
     speaks.answer(StatusCode::OK, "statistics", counted.await)
 }
@@ -108,7 +109,7 @@ fn count<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, Sums)]
         .map(|node| {
             let status = node.status.as_ref();
             let statistics = status.and_then(|status| status.statistics.as_ref());
-            let uid: Option<Uuid> = node.uid().and_then(|uid| uid.parse().ok());
+            let uid = fleet::uid(node);
             NodeFigures {
                 slug: node.name_any(),
                 country: node.spec.country.clone(),

@@ -6,7 +6,7 @@ use fateh_common::{
     hub::{Event, SyncItem},
     sql::{new_id, to_sql},
 };
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, FromRow, PgConnection};
 use time::OffsetDateTime;
@@ -270,16 +270,18 @@ struct TotalRow {
     sums: SumsRow,
 }
 
-/// What each node has received and given back, by its UID and currency.
+/// What each of these nodes, or of all, has received and given back, by its UID and currency.
 ///
 /// # Errors
 /// When the statement fails.
-pub async fn totals(connection: &mut PgConnection) -> Result<Vec<(Uuid, Sums)>, sqlx::Error> {
+pub async fn totals(connection: &mut PgConnection, nodes: Option<&[Uuid]>) -> Result<Vec<(Uuid, Sums)>, sqlx::Error> {
     let rows: Vec<TotalRow> = sqlx::query_as(
         "SELECT node_uid, currency, revenues, gross_minor::text AS gross, fee_minor::text AS fee,
                 net_minor::text AS net, refunds, refunded_minor::text AS refunded
-         FROM global_platform.ledger_totals ORDER BY node, node_uid, currency",
+         FROM global_platform.ledger_totals WHERE $1::uuid[] IS NULL OR node_uid = ANY ($1)
+         ORDER BY node, node_uid, currency",
     )
+    .bind(nodes)
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok((row.node_uid, row.sums.try_into()?))).collect()
@@ -298,6 +300,63 @@ pub enum By {
     Day,
 }
 
+/// What was left to a node on one day (UTC), less what of it was given back; minor units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayNet {
+    /// The node.
+    pub node_uid: Uuid,
+    /// Its name.
+    pub node: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// The day.
+    pub day: Date,
+    /// The net.
+    pub net: i128,
+}
+
+#[derive(FromRow)]
+struct DayNetRow {
+    node_uid: Uuid,
+    node: String,
+    currency: String,
+    day: String,
+    net: String,
+}
+
+/// The net of these nodes, or of all, on each day from `from` to before `to`, in the order of nodes and currencies.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn net_by_day(
+    connection: &mut PgConnection,
+    nodes: Option<&[Uuid]>,
+    (from, to): (OffsetDateTime, OffsetDateTime),
+) -> Result<Vec<DayNet>, sqlx::Error> {
+    let rows: Vec<DayNetRow> = sqlx::query_as(
+        "SELECT d.node_uid, t.node, d.currency, d.day::text, (d.net_minor - d.refunded_net_minor)::text AS net
+         FROM global_platform.ledger_days d JOIN global_platform.ledger_totals t USING (node_uid, currency)
+         WHERE d.day >= ($1 AT TIME ZONE 'UTC')::date AND d.day < ($2 AT TIME ZONE 'UTC')::date
+           AND ($3::uuid[] IS NULL OR d.node_uid = ANY ($3))
+         ORDER BY t.node, d.node_uid, d.currency, d.day",
+    )
+    .bind(from)
+    .bind(to)
+    .bind(nodes)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: DayNetRow| {
+        Ok(DayNet {
+            node_uid: row.node_uid,
+            node: row.node,
+            currency: row.currency,
+            day: row.day.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            net: row.net.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}
+
 #[derive(FromRow)]
 struct LineRow {
     key: String,
@@ -305,16 +364,16 @@ struct LineRow {
     sums: SumsRow,
 }
 
-/// Sums of the days from `from` to before `to`, each with its node, country, month or day; empty for nodes without a
+/// Sums of these nodes, or of all, of the days from `from` to before `to`, each with its node, country, month or day; empty for nodes without a
 /// country.
 ///
 /// # Errors
 /// When the statement fails.
 pub async fn report(
     connection: &mut PgConnection,
+    nodes: Option<&[Uuid]>,
     by: By,
-    from: OffsetDateTime,
-    to: OffsetDateTime,
+    (from, to): (OffsetDateTime, OffsetDateTime),
 ) -> Result<Vec<(String, Sums)>, sqlx::Error> {
     let by = match by {
         By::Node => "node",
@@ -330,11 +389,13 @@ pub async fn report(
                 sum(d.refunded_minor)::text AS refunded
          FROM global_platform.ledger_days d JOIN global_platform.ledger_totals t USING (node_uid, currency)
          WHERE d.day >= ($2 AT TIME ZONE 'UTC')::date AND d.day < ($3 AT TIME ZONE 'UTC')::date
+           AND ($4::uuid[] IS NULL OR d.node_uid = ANY ($4))
          GROUP BY 1, 2 ORDER BY 1, 2",
     )
     .bind(by)
     .bind(from)
     .bind(to)
+    .bind(nodes)
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok((row.key, row.sums.try_into()?))).collect()

@@ -15,11 +15,11 @@ macro_rules! recorded {
     ($range:literal) => {
         concat!(
             "SELECT (created_at AT TIME ZONE 'UTC')::date AS day, currency, amount_minor AS gross_minor, fee_minor,
-                    net_minor, 0::bigint AS refunds_minor
+                    net_minor, 0::bigint AS refunds_minor, 0::bigint AS pending_gross, 0::bigint AS pending_refunds
              FROM local_node.local_revenues WHERE created_at ",
             $range,
             " UNION ALL
-             SELECT (f.created_at AT TIME ZONE 'UTC')::date, r.currency, 0, 0, 0, f.amount_minor
+             SELECT (f.created_at AT TIME ZONE 'UTC')::date, r.currency, 0, 0, 0, f.amount_minor, 0, 0
              FROM (SELECT * FROM local_node.local_refunds WHERE created_at ",
             $range,
             ") f JOIN local_node.local_revenues r ON r.id = f.revenue_id"
@@ -68,15 +68,24 @@ pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result
     // Read first, so that the planner knows how little is left to sum up; a day that is closed meanwhile is not yet seen.
     let until: OffsetDateTime =
         sqlx::query_scalar("SELECT until FROM local_node.closed_days").fetch_one(&mut *connection).await?;
-    let revenue: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(concat!(
+    // What is recorded and what is pending in one statement, so that they are of one moment.
+    let revenue: Vec<(String, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(concat!(
         "WITH parts AS (
-                  SELECT day, currency, gross_minor, fee_minor, net_minor, refunds_minor FROM local_node.revenue_days
+                  SELECT day, currency, gross_minor, fee_minor, net_minor, refunds_minor, 0::bigint AS pending_gross,
+                         0::bigint AS pending_refunds
+                  FROM local_node.revenue_days
                   WHERE day <= ($1 AT TIME ZONE 'UTC')::date
                   UNION ALL ",
         recorded!("> $1"),
-        ")
+        " UNION ALL
+                  SELECT NULL, currency, 0, 0, 0, 0, amount_minor, 0
+                  FROM local_node.local_revenues WHERE NOT synced_to_global
+                  UNION ALL
+                  SELECT NULL, r.currency, 0, 0, 0, 0, 0, f.amount_minor
+                  FROM local_node.local_refunds f JOIN local_node.local_revenues r ON r.id = f.revenue_id
+                  WHERE NOT f.synced_to_global)
          SELECT currency, sum(gross_minor)::bigint, sum(fee_minor)::bigint, sum(net_minor)::bigint,
-                sum(refunds_minor)::bigint
+                sum(refunds_minor)::bigint, sum(pending_gross)::bigint, sum(pending_refunds)::bigint
          FROM parts GROUP BY currency ORDER BY currency LIMIT 8"
     ))
     .bind(until)
@@ -91,7 +100,15 @@ pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result
         content: ContentStatistics { published, customised },
         revenue: revenue
             .into_iter()
-            .map(|(currency, gross, fee, net, refunds)| RevenueStatistics { currency, gross, fee, net, refunds })
+            .map(|(currency, gross, fee, net, refunds, pending_gross, pending_refunds)| RevenueStatistics {
+                currency,
+                gross,
+                fee,
+                net,
+                refunds,
+                pending_gross,
+                pending_refunds,
+            })
             .collect(),
     })
 }
