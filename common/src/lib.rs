@@ -1,5 +1,6 @@
 //! What Fateh's programs share, and nothing more.
 
+pub mod catalogue;
 pub mod clock;
 pub mod envelope;
 pub mod hub;

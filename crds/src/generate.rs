@@ -4,7 +4,7 @@
 use kube::{CustomResourceExt, core::Rule};
 use serde_json::{Value, json};
 
-use crate::{DatabaseServer, LocalNode, NodeContent, NodeReport, RESERVED_SLUGS, SLUG_RULE};
+use crate::{ContentDistribution, DatabaseServer, LocalNode, NodeContent, NodeReport, RESERVED_SLUGS, SLUG_RULE};
 
 /// The definitions as JSON, each with the name of the file that holds it.
 ///
@@ -16,9 +16,11 @@ pub fn definitions() -> Result<Vec<(&'static str, Value)>, serde_json::Error> {
         ("databaseservers.yaml", serde_json::to_value(DatabaseServer::crd())?),
         ("nodereports.yaml", serde_json::to_value(NodeReport::crd())?),
         ("nodecontents.yaml", serde_json::to_value(NodeContent::crd())?),
+        ("contentdistributions.yaml", serde_json::to_value(ContentDistribution::crd())?),
     ];
     complete_local_node(schema(&mut all[0].1));
     default_status(schema(&mut all[1].1));
+    default_status(schema(&mut all[4].1));
     for (_, definition) in &mut all {
         tidy(schema(definition));
     }

@@ -2,6 +2,7 @@
 //! everything of a node is derived from.
 #![deny(missing_docs)]
 
+mod content_distribution;
 mod database_server;
 mod local_node;
 mod names;
@@ -13,6 +14,7 @@ mod statistics;
 #[cfg(feature = "generate")]
 pub mod generate;
 
+pub use content_distribution::*;
 pub use database_server::*;
 pub use local_node::*;
 pub use names::*;

@@ -17,7 +17,8 @@ step "install the charts"
 kubectl delete secrets -A -l 'owner=helm,status in (pending-install,pending-upgrade)' >/dev/null
 helm upgrade --install fateh-crds "$root/charts/fateh-crds" >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/localnodes.fateh-platform.com \
-  crd/databaseservers.fateh-platform.com crd/nodereports.fateh-platform.com crd/nodecontents.fateh-platform.com >/dev/null
+  crd/databaseservers.fateh-platform.com crd/nodereports.fateh-platform.com crd/nodecontents.fateh-platform.com \
+  crd/contentdistributions.fateh-platform.com >/dev/null
 helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system \
   --set operator.image="$operator" --set node.image="$runtime" --set node.reportInterval=5 \
   --set operator.probeInterval=5 \

@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Connections to the database.
     #[arg(long, env = "FATEH_POOL_SIZE", default_value_t = 8)]
     pub pool_size: u32,
+    /// The operator's ServiceAccount, which publishes inline content.
+    #[arg(long, env = "FATEH_OPERATOR_ACCOUNT", default_value = "system:serviceaccount:fateh-system:fateh-operator")]
+    pub operator_account: String,
     /// Issuer of the cluster's ServiceAccount tokens; without it any issuer is asked about at the API server.
     #[arg(long, env = "FATEH_CLUSTER_ISSUER")]
     pub cluster_issuer: Option<String>,

@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use fateh_common::service::error::{ApiError, UNAVAILABLE};
 use kube::core::Status;
 
-/// Fields of a LocalNode by their path, the field of a request that they come from, and what would be accepted.
-const FIELDS: [(&str, &str, &str); 11] = [
+/// Fields of a LocalNode and of a ContentDistribution by their path, the field of a request that they come from, and what would be accepted.
+const FIELDS: [(&str, &str, &str); 14] = [
     ("metadata.name", "slug", "field-slug"),
     ("spec.displayName", "name", "field-node-name"),
     ("spec.region", "region", "field-region"),
@@ -16,6 +16,9 @@ const FIELDS: [(&str, &str, &str); 11] = [
     ("spec.adminEmail", "adminEmail", "field-email"),
     ("spec.state", "state", "field-node-state"),
     ("spec.settings", "settings", "field-settings"),
+    ("spec.content.version", "version", "field-version"),
+    ("spec.targets", "targetNodes", "field-target-nodes"),
+    ("spec.rollout", "rollout", "field-rollout"),
     ("spec", "spec", "field-spec"),
 ];
 

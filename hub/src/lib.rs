@@ -9,6 +9,7 @@ mod kubernetes;
 mod metrics;
 mod node_caller;
 mod permissions;
+mod publisher;
 pub mod routes;
 mod run;
 mod scope;

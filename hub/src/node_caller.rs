@@ -1,4 +1,5 @@
-//! Which node asks: by the projected token of its ServiceAccount, which the API server knows.
+//! Which node asks, or whether the operator does: by the projected token of its ServiceAccount, which the API server
+//! knows.
 
 use std::{
     collections::HashMap,
@@ -67,16 +68,17 @@ impl NodeCaller {
 pub struct Callers {
     audience: String,
     cluster_issuer: Option<String>,
-    /// By the hash of the token: the node that it belongs to, and since when that is known.
+    /// By the hash of the token: whose it is, and since when that is known.
     known: Mutex<HashMap<[u8; 32], (Known, Timestamp)>>,
     asking: Semaphore,
 }
 
-/// A node that has shown who it is: another one of the same name is another node.
+/// A ServiceAccount that has shown who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
-    slug: Slug,
-    uid: Uuid,
+    username: String,
+    /// The node that it was then: another one of the same name is another node.
+    node: Option<Uuid>,
 }
 
 /// What a ServiceAccount's token says of itself, before anyone has checked it.
@@ -153,7 +155,7 @@ fn caller(node: &LocalNode) -> Option<NodeCaller> {
 }
 
 /// Asks the API server whose token it is.
-async fn review(state: &AppState, token: &str) -> Result<Option<Slug>, ApiError> {
+async fn review(state: &AppState, token: &str) -> Result<Option<String>, ApiError> {
     let Ok(_turn) = state.callers.asking.try_acquire() else { return Err(OVERLOADED) };
     let audience = &state.callers.audience;
     let asked = TokenReview {
@@ -166,15 +168,39 @@ async fn review(state: &AppState, token: &str) -> Result<Option<Slug>, ApiError>
         Ok(answer) => answer.status.unwrap_or_default(),
         Err(error) => {
             state.metrics.reviews.with_label_values(&["failed"]).inc();
-            tracing::warn!(%error, "a node's token cannot be reviewed");
+            tracing::warn!(%error, "a ServiceAccount's token cannot be reviewed");
             return Err(UNAVAILABLE);
         }
     };
     let accepted =
         status.authenticated == Some(true) && status.audiences.is_some_and(|audiences| audiences.contains(audience));
-    let slug = status.user.filter(|_| accepted).and_then(|user| slug_of(&user.username.unwrap_or_default()));
-    state.metrics.reviews.with_label_values(&[if slug.is_some() { "accepted" } else { "refused" }]).inc();
-    Ok(slug)
+    let username = status.user.filter(|_| accepted).and_then(|user| user.username);
+    state.metrics.reviews.with_label_values(&[if username.is_some() { "accepted" } else { "refused" }]).inc();
+    Ok(username)
+}
+
+/// Whether a token is one that a cluster gives its ServiceAccounts, for the hub: those of the hub's own have one audience.
+#[must_use]
+pub fn could_be_an_account_of_the_cluster(state: &AppState, token: &str) -> bool {
+    state.callers.could_be_ours(token, state.clock.now())
+}
+
+/// The ServiceAccount that a token belongs to, as Kubernetes writes it.
+///
+/// # Errors
+/// Unauthenticated when it is none for the hub.
+pub async fn account(state: &AppState, token: &str) -> Result<String, ApiError> {
+    let now = state.clock.now();
+    if !state.callers.could_be_ours(token, now) {
+        return Err(UNAUTHENTICATED);
+    }
+    let hash: [u8; 32] = Sha256::digest(token).into();
+    if let Some(known) = state.callers.recall(&hash, now) {
+        return Ok(known.username);
+    }
+    let username = review(state, token).await?.ok_or(UNAUTHENTICATED)?;
+    state.callers.remember(hash, Known { username: username.clone(), node: None }, now);
+    Ok(username)
 }
 
 impl FromRequestParts<AppState> for NodeCaller {
@@ -189,15 +215,15 @@ impl FromRequestParts<AppState> for NodeCaller {
             }
             let hash: [u8; 32] = Sha256::digest(token).into();
             // Looked up each time: a node may be gone, or another have taken its name.
-            let find = |slug: &Slug| state.fleet.node(slug.as_str()).and_then(|node| caller(&node));
+            let find = |username: &str| caller(&*state.fleet.node(slug_of(username)?.as_str())?);
             if let Some(known) = state.callers.recall(&hash, now)
-                && let Some(node) = find(&known.slug).filter(|node| node.uid == known.uid)
+                && let Some(node) = find(&known.username).filter(|node| known.node == Some(node.uid))
             {
                 return Ok(node);
             }
-            let slug = review(state, token).await?.ok_or(UNAUTHENTICATED)?;
-            let node = find(&slug).ok_or(UNAUTHENTICATED)?;
-            state.callers.remember(hash, Known { slug, uid: node.uid }, now);
+            let username = review(state, token).await?.ok_or(UNAUTHENTICATED)?;
+            let node = find(&username).ok_or(UNAUTHENTICATED)?;
+            state.callers.remember(hash, Known { username, node: Some(node.uid) }, now);
             Ok(node)
         };
         known.await.map_err(|error| Failed(error, Language::negotiate(&parts.headers)))
@@ -278,7 +304,7 @@ mod tests {
     fn a_token_is_believed_for_a_minute() {
         let at = |seconds: i64| Timestamp::from_second(1000 + seconds).unwrap();
         let callers = Callers::new("a".into(), None);
-        let node = Known { slug: Slug::parse("riyadh").unwrap(), uid: Uuid::nil() };
+        let node = Known { username: "riyadh".into(), node: Some(Uuid::nil()) };
         callers.remember([1; 32], node.clone(), at(0));
         assert_eq!(callers.recall(&[1; 32], at(59)), Some(node));
         assert_eq!(callers.recall(&[1; 32], at(60)), None);

@@ -52,6 +52,10 @@ pub enum Permission {
     ReadPartners,
     /// Make, change and end partners, and set their shares.
     ManagePartners,
+    /// See the catalogue.
+    ReadContent,
+    /// Publish content, and send it to nodes.
+    ManageContent,
     /// Make, change and suspend people of the centre.
     ManageUsers,
     /// See who did what.
@@ -63,11 +67,12 @@ impl CentralRole {
     #[must_use]
     pub const fn may(self, permission: Permission) -> bool {
         use Permission::{
-            ManageNodes, ManagePartners, ManageUsers, OwnAccount, ReadAudit, ReadLedger, ReadNodes, ReadPartners,
-            ReadStatistics,
+            ManageContent, ManageNodes, ManagePartners, ManageUsers, OwnAccount, ReadAudit, ReadContent, ReadLedger,
+            ReadNodes, ReadPartners, ReadStatistics,
         };
         match permission {
-            OwnAccount | ReadNodes | ReadStatistics => true,
+            OwnAccount | ReadNodes | ReadStatistics | ReadContent => true,
+            ManageContent => matches!(self, Self::PlatformAdmin | Self::ContentManager),
             ReadLedger => matches!(self, Self::PlatformAdmin | Self::Finance),
             ReadPartners => matches!(self, Self::PlatformAdmin | Self::Finance | Self::Support),
             ManageNodes | ManagePartners | ManageUsers | ReadAudit => matches!(self, Self::PlatformAdmin),
@@ -97,6 +102,8 @@ requires!(
     ReadLedger,
     ReadPartners,
     ManagePartners,
+    ReadContent,
+    ManageContent,
     ManageUsers,
     ReadAudit
 );
@@ -120,6 +127,8 @@ mod tests {
             (Permission::ReadLedger, [true, false, true, false]),
             (Permission::ReadPartners, [true, false, true, true]),
             (Permission::ManagePartners, [true, false, false, false]),
+            (Permission::ReadContent, [true, true, true, true]),
+            (Permission::ManageContent, [true, true, false, false]),
             (Permission::ManageUsers, [true, false, false, false]),
             (Permission::ReadAudit, [true, false, false, false]),
         ] {
@@ -134,6 +143,8 @@ mod tests {
             (Permission::ReadPartners, [true, false, false, false, false]),
             (Permission::ManageNodes, [false; 5]),
             (Permission::ManagePartners, [false; 5]),
+            (Permission::ReadContent, [false; 5]),
+            (Permission::ManageContent, [false; 5]),
             (Permission::ManageUsers, [false; 5]),
             (Permission::ReadAudit, [false; 5]),
         ] {

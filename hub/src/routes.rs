@@ -2,6 +2,9 @@
 
 mod audit;
 mod auth;
+mod bodies;
+mod content;
+mod distributions;
 mod identity;
 mod keys;
 mod nodes;
@@ -33,6 +36,9 @@ fn described() -> OpenApiRouter<AppState> {
         .merge(identity::routes())
         .merge(nodes::routes())
         .merge(partners::routes())
+        .merge(content::routes())
+        .merge(distributions::routes())
+        .merge(bodies::routes())
         .merge(sync::routes())
         .merge(revenue::routes())
         .merge(statistics::routes())

@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 use crate::{PEOPLE, config::Arguments, fleet::Fleet, metrics::Metrics, node_caller::Callers};
 
+/// What the hub writes to Kubernetes is its own by this name; what another manager owns it leaves alone.
+pub const FIELD_MANAGER: &str = "fateh-hub";
+
 /// Shared by all requests.
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
@@ -42,6 +45,8 @@ pub struct Inner {
     pub client: Client,
     /// The nodes, as the API server has them.
     pub fleet: Fleet,
+    /// The operator's ServiceAccount, as Kubernetes writes it.
+    pub operator_account: String,
     /// Nodes that have signed in a moment ago.
     pub callers: Callers,
     /// What is counted.
@@ -76,6 +81,7 @@ impl AppState {
         let clock = Clock::system();
         let issuer = arguments.issuer();
         Self(Arc::new(Inner {
+            operator_account: arguments.operator_account.clone(),
             callers: Callers::new(issuer.clone(), arguments.cluster_issuer.clone()),
             issuer,
             public_port: arguments.public_port,

@@ -1,6 +1,7 @@
 //! The hub's tables: one file a family, functions over a connection.
 
 pub mod audit;
+pub mod content;
 pub mod identities;
 pub mod ledger;
 pub mod partners;

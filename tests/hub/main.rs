@@ -1,6 +1,7 @@
 //! The hub's own program, with its own rights, against a real API server and PostgreSQL, with nodes that run beside it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod catalogue;
 mod hub;
 mod identity;
 mod ledger;

@@ -30,11 +30,9 @@ use crate::{
     kubernetes::refusal,
     permissions::{ManageNodes, May, ReadNodes},
     scope::{Scope, Sees},
-    state::AppState,
+    state::{AppState, FIELD_MANAGER},
 };
 
-/// What the hub writes is its own by this name; what another manager owns it leaves alone.
-const FIELD_MANAGER: &str = "fateh-hub";
 /// How often a node is read anew that was changed between reading and deleting.
 const DELETE_ATTEMPTS: u32 = 10;
 const TAKEN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "slug-taken");
