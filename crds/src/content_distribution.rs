@@ -170,7 +170,9 @@ pub struct TargetsSpec {
 pub struct RolloutSpec {
     /// One after the other; a node belongs to the first that takes it. Unless given: one canary, a quarter, the rest.
     #[serde(default = "default_stages")]
-    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    // Atomic: a default that nobody owns would be merged with what is given later.
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = Rule::new("self.all(s, self.exists_one(t, t.name == s.name))").message("must have different names"))]
     pub stages: Vec<Stage>,
     /// What happens when a stage has more failures than it may have.
     #[serde(default)]

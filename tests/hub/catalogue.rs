@@ -245,6 +245,10 @@ async fn released_content_is_sent_by_a_distribution_that_can_be_followed() {
             json!({"contentId": "geometry_1", "rollout": {"stages": [{"name": "a", "minSuccessTime": "-1s"}]}}),
         ),
         ("rollout", json!({"contentId": "geometry_1", "rollout": {"stages": [{"name": "a", "maxFailures": "200%"}]}})),
+        (
+            "rollout",
+            json!({"contentId": "geometry_1", "rollout": {"stages": [{"name": "a", "count": 1}, {"name": "a"}]}}),
+        ),
         ("rollout", json!({"contentId": "geometry_1", "rollout": {"onFailure": "Explode"}})),
         ("rollout", json!({"contentId": "geometry_1", "rollout": {"stagse": []}})),
         ("version", json!({"contentId": "geometry_1", "version": "no version"})),

@@ -3,6 +3,7 @@
 
 use axum::{
     Json,
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -64,6 +65,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             Ok(Json(body)) => Ok(Self(body)),
             Err(rejection) => Err(Failed(rejection.into(), language)),
         }
+    }
+}
+
+/// A body as it comes; one that is too large is refused in the envelope.
+pub struct Raw(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let language = Language::negotiate(request.headers());
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+            let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            let code = if too_large { "payload-too-large" } else { "invalid-json" };
+            Failed(ApiError::Refused(rejection.status(), code), language)
+        })
     }
 }
 

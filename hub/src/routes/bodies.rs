@@ -12,7 +12,7 @@ use fateh_common::{
     catalogue::{Digest, MANIFEST_PATH, Manifest},
     service::{
         error::{ApiError, Failed, NOT_FOUND},
-        extract::Speaks,
+        extract::{Raw, Speaks},
         validation::{Problems, is_language},
     },
 };
@@ -139,7 +139,7 @@ async fn put(
     speaks: Speaks,
     publisher: Publisher,
     Path(digest): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Failed> {
     let put = async {
         let named: Option<Digest> = digest.parse().ok();
@@ -164,7 +164,7 @@ async fn release(
     State(state): State<AppState>,
     Speaks(language): Speaks,
     publisher: Publisher,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Failed> {
     let released = async {
         publisher.must_be_the_operator()?;
