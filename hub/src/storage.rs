@@ -8,7 +8,7 @@ pub mod partners;
 pub mod users;
 
 /// The newest migration that this hub was written for.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// Version of the schema in the database.
 ///

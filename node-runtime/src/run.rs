@@ -117,14 +117,14 @@ async fn keep_reporting(state: AppState, metrics: Metrics, stop: CancellationTok
     }
 }
 
-/// Deletes what no longer holds and sums up the days that have ended, now and then, until `stop`. Whichever replica is
+/// Deletes what no longer holds and sums up the hours that have ended, now and then, until `stop`. Whichever replica is
 /// first finds the most.
 async fn keep_order(state: AppState, stop: CancellationToken) {
     loop {
         let kept = async {
             let mut connection = state.database.acquire().await?;
             state.identity.clean_up(&mut connection).await?;
-            storage::reports::close_days(&mut connection, state.clock.now()).await
+            storage::reports::close_hours(&mut connection, state.clock.now()).await
         };
         if let Err(error) = kept.await {
             tracing::warn!(%error, "the database could not be kept in order");

@@ -8,7 +8,7 @@ pub mod revenues;
 pub mod users;
 
 /// The newest migration that this runtime was written for.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 /// Version of the schema in the database.
 ///

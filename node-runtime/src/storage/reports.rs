@@ -3,11 +3,11 @@
 use fateh_common::sql::to_sql;
 use fateh_crds::{ContentStatistics, RevenueStatistics, Statistics, UserStatistics, UsersByRole};
 use jiff::{SignedDuration, Timestamp};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
 const ACTIVE_DAYS: i64 = 30;
-/// A day is summed up when it has ended for so long.
+/// An hour is summed up when it has ended for so long.
 const SETTLED: SignedDuration = SignedDuration::from_hours(1);
 
 /// Rows whose time of recording is in a range, as parts of sums by day and currency.
@@ -49,6 +49,9 @@ pub async fn take_turn(
 /// # Errors
 /// When a statement fails.
 pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result<Statistics, sqlx::Error> {
+    // All of one moment: an hour that is summed up meanwhile would be counted twice.
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let connection = &mut *transaction;
     let since = now.checked_sub(SignedDuration::from_hours(24 * ACTIVE_DAYS)).unwrap_or(Timestamp::UNIX_EPOCH);
     let roles: Vec<(String, i64)> =
         sqlx::query_as("SELECT role, users FROM local_node.user_counts").fetch_all(&mut *connection).await?;
@@ -65,7 +68,7 @@ pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result
     )
     .fetch_one(&mut *connection)
     .await?;
-    // Read first, so that the planner knows how little is left to sum up; a day that is closed meanwhile is not yet seen.
+    // Read first, so that the planner knows how little is left to sum up.
     let until: OffsetDateTime =
         sqlx::query_scalar("SELECT until FROM local_node.closed_days").fetch_one(&mut *connection).await?;
     // What is recorded and what is pending in one statement, so that they are of one moment.
@@ -74,7 +77,6 @@ pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result
                   SELECT day, currency, gross_minor, fee_minor, net_minor, refunds_minor, 0::bigint AS pending_gross,
                          0::bigint AS pending_refunds
                   FROM local_node.revenue_days
-                  WHERE day <= ($1 AT TIME ZONE 'UTC')::date
                   UNION ALL ",
         recorded!("> $1"),
         " UNION ALL
@@ -91,6 +93,7 @@ pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result
     .bind(until)
     .fetch_all(connection)
     .await?;
+    transaction.commit().await?;
     Ok(Statistics {
         users: UserStatistics {
             total: roles.iter().map(|(_, users)| users).sum(),
@@ -113,25 +116,29 @@ pub async fn statistics(connection: &mut PgConnection, now: Timestamp) -> Result
     })
 }
 
-/// Sums up the days that have ended since the last time, each once: of several replicas one does it, in one statement.
+/// Adds the hours that have ended since the last time to the sums of their days, each once: of several replicas one
+/// does it, in one statement.
 ///
 /// # Errors
 /// When the statement fails.
-pub async fn close_days(connection: &mut PgConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+pub async fn close_hours(connection: &mut PgConnection, now: Timestamp) -> Result<(), sqlx::Error> {
     // No transaction lasts so long, and no clock of a replica is so late.
     let latest = now.saturating_sub(SETTLED).unwrap_or(now);
     sqlx::query(concat!(
         "WITH before AS (SELECT until FROM local_node.closed_days FOR UPDATE),
               closed AS (
-                  UPDATE local_node.closed_days c SET until = date_trunc('day', $1, 'UTC') - interval '1 microsecond'
-                  FROM before WHERE c.until = before.until AND c.until < date_trunc('day', $1, 'UTC') - interval '1 microsecond'
+                  UPDATE local_node.closed_days c SET until = date_trunc('hour', $1, 'UTC') - interval '1 microsecond'
+                  FROM before WHERE c.until = before.until AND c.until < date_trunc('hour', $1, 'UTC') - interval '1 microsecond'
                   RETURNING c.until AS until, before.until AS since),
               parts AS (",
         recorded!("> (SELECT since FROM closed) AND created_at <= (SELECT until FROM closed)"),
         ")
-         INSERT INTO local_node.revenue_days
+         INSERT INTO local_node.revenue_days AS d
          SELECT day, currency, sum(gross_minor), sum(fee_minor), sum(net_minor), sum(refunds_minor)
-         FROM parts GROUP BY day, currency"
+         FROM parts GROUP BY day, currency
+         ON CONFLICT (day, currency) DO UPDATE SET
+             gross_minor = d.gross_minor + excluded.gross_minor, fee_minor = d.fee_minor + excluded.fee_minor,
+             net_minor = d.net_minor + excluded.net_minor, refunds_minor = d.refunds_minor + excluded.refunds_minor"
     ))
     .bind(to_sql(latest))
     .execute(connection)
