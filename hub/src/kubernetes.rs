@@ -38,6 +38,8 @@ fn of_status(status: &Status) -> ApiError {
         404 => fateh_common::service::error::NOT_FOUND,
         409 => conflict(status),
         400 | 422 => invalid(status),
+        // So the API server answers an apply with a field that the schema does not know.
+        500 if status.message.starts_with("failed to create typed patch object") => ApiError::Invalid(Vec::new()),
         403 => {
             // Another's policy, or ours that was changed: people at the cluster must look.
             tracing::warn!(message = status.message, "the API server forbids a write of the hub");
@@ -112,5 +114,9 @@ mod tests {
             {"reason": "FieldValueInvalid", "message": "…", "field": "spec.runtime.image"}]);
         let ApiError::Invalid(fields) = of_status(&status(422, causes)) else { panic!("no fields") };
         assert_eq!(fields.iter().map(|(field, _)| *field).collect::<Vec<_>>(), ["language", "slug", "spec"]);
+        let mut unknown = status(500, json!([]));
+        unknown.message = "failed to create typed patch object (x): .spec.y: field not declared in schema".into();
+        assert!(matches!(of_status(&unknown), ApiError::Invalid(fields) if fields.is_empty()));
+        assert!(!matches!(of_status(&status(500, json!([]))), ApiError::Invalid(_)));
     }
 }
