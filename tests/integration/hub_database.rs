@@ -106,8 +106,10 @@ async fn it_is_made_by_itself_and_comes_back() {
 #[tokio::test]
 async fn its_signing_key_is_published_before_it_signs_and_kept_after() {
     let client = kubernetes().await;
-    let first = another(&client, "hub-signing-key", "key.pem", None).await;
-    // The operator of these tests replaces a key after 45 s.
+    // A lost key is made anew; the operator of these tests replaces one after 45 s.
+    let lost = another(&client, "hub-signing-key", "key.pem", None).await;
+    secrets(&client).delete("hub-signing-key", &DeleteParams::default()).await.unwrap();
+    let first = another(&client, "hub-signing-key", "key.pem", Some(&lost)).await;
     let next = another(&client, "hub-signing-key", "next.pem", None).await;
     assert_eq!(
         secret(&client, "hub-signing-key", "key.pem").await.as_deref(),
