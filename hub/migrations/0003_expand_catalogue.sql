@@ -6,8 +6,6 @@ CREATE TABLE global_platform.content_bodies (
     created_at  timestamptz NOT NULL,
     CONSTRAINT content_bodies_verified CHECK (digest = sha256(body))
 );
--- What is sent is not compressed a second time here, and is read whole.
-ALTER TABLE global_platform.content_bodies ALTER COLUMN body SET STORAGE EXTERNAL;
 GRANT SELECT, INSERT, UPDATE (released_at) ON global_platform.content_bodies TO fateh_hub_runtime;
 
 CREATE TABLE global_platform.global_content (
