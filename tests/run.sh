@@ -105,8 +105,6 @@ spec:
   port: $2
   adminSecretRef: {name: postgres-admin}
   tls: {mode: Disable}
-  # The nodes of all suites lie on it together, and most have no pods.
-  capacity: {connectionOvercommit: 100}
   regions: [$3]
 YAML
 }

@@ -25,7 +25,7 @@ async fn an_owner_sees_the_own_node_only_and_signs_in_there_by_an_exchange() {
     let client = kubernetes().await;
     let hub = start("partners").await;
     let (http, admin) = (&hub.http, hub.admin().await);
-    let (mine, other) = (node_of(&hub, "owned").await, node_of(&hub, "foreign").await);
+    let (mine, other) = (node_of(&hub, "owned").await, node_of(&hub, "anothers").await);
     ready_node(&client, "third", json!({})).await;
     let sees = async |path: &str, token: &str| http.get(path, Some(token)).await;
     eventually("the hub knows the nodes", 10, async || {
@@ -34,7 +34,7 @@ async fn an_owner_sees_the_own_node_only_and_signs_in_there_by_an_exchange() {
             .as_array()
             .unwrap()
             .iter()
-            .filter(|node| node["slug"] == "owned" || node["slug"] == "foreign");
+            .filter(|node| node["slug"] == "owned" || node["slug"] == "anothers");
         if known.count() == 2 { Ok(()) } else { Err(slugs) }
     })
     .await;
@@ -49,7 +49,7 @@ async fn an_owner_sees_the_own_node_only_and_signs_in_there_by_an_exchange() {
     let nodes = sees("/api/global/nodes", &owner).await.data(200);
     assert_eq!(nodes["nodes"].as_array().unwrap().len(), 1);
     assert_eq!(sees("/api/global/nodes/owned", &owner).await.data(200)["slug"], "owned");
-    assert_eq!(sees("/api/global/nodes/foreign", &owner).await.error(404), "not-found");
+    assert_eq!(sees("/api/global/nodes/anothers", &owner).await.error(404), "not-found");
     let statistics = sees("/api/global/statistics", &owner).await.data(200);
     assert_eq!((statistics["totalNodes"].as_i64(), &statistics["nodes"][0]["slug"]), (Some(1), &json!("owned")));
     let partners = sees(PARTNERS, &owner).await.data(200);
@@ -70,7 +70,7 @@ async fn an_owner_sees_the_own_node_only_and_signs_in_there_by_an_exchange() {
     assert_eq!(mine.users.get("/api/local/statistics", Some(&token)).await.status, 200, "an owner at the own node");
     assert_eq!(other.users.get("/api/local/statistics", Some(&token)).await.error(401), "unauthenticated");
     assert_eq!(http.get("/api/global/users/me", Some(&token)).await.error(401), "unauthenticated");
-    assert_eq!(exchange(&owner, "foreign").await.error(404), "not-found");
+    assert_eq!(exchange(&owner, "anothers").await.error(404), "not-found");
     assert_eq!(exchange(&owner, "nowhere").await.error(404), "not-found");
     assert_eq!(mine.users.get("/api/local/statistics", Some(&owner)).await.error(401), "unauthenticated");
 
