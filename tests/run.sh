@@ -43,6 +43,9 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 launch() { start "$@"; started+=("$1"); }
+# Programs are started again and again; what is built meanwhile is not theirs.
+cp -r "$programs" "$state/programs"
+programs=$state/programs
 
 for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s "${tools[0]}" "$bin/$name"; done
 ln -s "${tools[1]}" "$bin/helm"

@@ -4,7 +4,6 @@
 //! DATABASE` becomes the row of a database that has no files, and sessions in it are led to one that has.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +15,6 @@ use fateh_tests::{
     program::Program,
     ready_node,
     sql_proxy::{self, Rewrite},
-    variable,
 };
 use kube::{
     Api, Client,
@@ -69,12 +67,7 @@ impl Simulation {
 }
 
 async fn superuser(database: &str) -> PgPool {
-    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
-        .socket(PathBuf::from(variable("FATEH_STATE")).join("postgres-18.socket"))
-        .port(Postgres::V18.port())
-        .username("postgres")
-        .database(database);
-    let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
+    let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(Postgres::V18.superuser(database));
     if database == REAL {
         sqlx::query("CREATE SCHEMA simulated AUTHORIZATION fateh_operator").execute(&pool).await.unwrap();
     }

@@ -1,5 +1,7 @@
 //! Connections to the PostgreSQL servers of the integration environment.
 
+use std::path::PathBuf;
+
 use sqlx::{
     ConnectOptions, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
@@ -57,6 +59,20 @@ impl Postgres {
         let password = variable("FATEH_OPERATOR_PASSWORD");
         let connected = self.connect("fateh_operator", &password, database).await;
         connected.unwrap_or_else(|error| panic!("connect as the operator: {error}"))
+    }
+
+    /// How its administrator enters, which only this machine's own socket allows.
+    #[must_use]
+    pub fn superuser(self, database: &str) -> PgConnectOptions {
+        let socket = match self {
+            Self::V15 => "postgres-15.socket",
+            Self::V18 => "postgres-18.socket",
+        };
+        PgConnectOptions::new_without_pgpass()
+            .socket(PathBuf::from(variable("FATEH_STATE")).join(socket))
+            .port(self.port())
+            .username("postgres")
+            .database(database)
     }
 
     /// Names of the databases that begin with `prefix`.

@@ -1,5 +1,7 @@
 //! Deleting a node ends, with its database retained or dropped as asked; a new node of the name starts empty.
 
+use std::time::{Duration, Instant};
+
 use fateh_crds::LocalNode;
 use fateh_tests::{Postgres, condition, delete_node, eventually, gone, kubernetes, ready_node, secret};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -8,6 +10,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
+use sqlx::{ConnectOptions, Connection};
 
 async fn is_deleted_as_asked(server: Postgres, policy: &str) {
     let client = kubernetes().await;
@@ -63,6 +66,38 @@ async fn is_deleted_as_asked(server: Postgres, policy: &str) {
     let mut session = server.connect(&database, &password, &database).await.unwrap();
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM local_content").fetch_one(&mut session).await.unwrap();
     assert_eq!(left, 0, "a new node of the same name starts empty");
+}
+
+/// DROP … WITH (FORCE) is refused while the server's own autovacuum is in the database.
+#[tokio::test]
+async fn an_autovacuum_at_work_does_not_hold_up_a_deletion() {
+    let client = kubernetes().await;
+    let name = "vacuumed";
+    ready_node(&client, name, json!({"region": "pg18", "database": {"reclaimPolicy": "Delete"}})).await;
+    let mut admin = Postgres::V18.superuser("node_vacuumed").connect().await.unwrap();
+    for text in [
+        "CREATE TABLE local_node.slow (filling text) WITH (autovacuum_vacuum_threshold = 1,
+         autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100)",
+        "INSERT INTO local_node.slow SELECT repeat('x', 2000) FROM generate_series(1, 20000)",
+        "DELETE FROM local_node.slow",
+        "ALTER SYSTEM SET autovacuum_naptime = 1",
+        "SELECT pg_reload_conf()",
+    ] {
+        sqlx::query(text).execute(&mut admin).await.unwrap();
+    }
+    admin.close().await.unwrap();
+    let mut admin = Postgres::V18.superuser("postgres").connect().await.unwrap();
+    let at_work = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                   WHERE datname = 'node_vacuumed' AND backend_type = 'autovacuum worker' AND query LIKE '%slow%')";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !sqlx::query_scalar::<_, bool>(at_work).fetch_one(&mut admin).await.unwrap() {
+        assert!(Instant::now() < deadline, "the server's autovacuum never came");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    sqlx::query("ALTER SYSTEM RESET autovacuum_naptime").execute(&mut admin).await.unwrap();
+    sqlx::query("SELECT pg_reload_conf()").execute(&mut admin).await.unwrap();
+    delete_node(&client, name).await;
+    assert_eq!(Postgres::V18.databases("node_vacuumed").await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use fateh_crds::Slug;
 use jiff::Timestamp;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use super::{
     Mark,
@@ -11,6 +11,9 @@ use super::{
     sql::{identifier, literal, statement},
 };
 use crate::failure::Failure;
+
+/// SQLSTATE `insufficient_privilege`.
+const NOT_ALLOWED: &str = "42501";
 
 impl Server {
     /// Takes access away and renames the database `deleted_<slug>_<stamp>`; its data stays as it is.
@@ -105,9 +108,7 @@ impl Server {
     async fn drop_named(&self, name: &str) -> Result<(), Failure> {
         let mut connection = self.pool.acquire().await.map_err(self.failed("drop the node's database"))?;
         self.may_act("drop the node's database")?;
-        execute(&mut connection, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)))
-            .await
-            .map_err(self.failed("drop the node's database"))
+        drop_by_force(&mut connection, name).await.map_err(self.failed("drop the node's database"))
     }
 
     /// What a role left behind (default privileges, large objects) would keep it from being dropped.
@@ -133,4 +134,24 @@ impl Server {
             .await
             .map_err(self.failed("drop the node's role"))
     }
+}
+
+/// Drops a database, if it is there, and ends the sessions in it.
+///
+/// # Errors
+/// When a session is in it that the operator may not end: that of a superuser.
+pub(super) async fn drop_by_force(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    let quoted = identifier(name);
+    let forced = execute(connection, format!("DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")).await;
+    let Err(refused) = forced else { return Ok(()) };
+    if refused.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() != Some(NOT_ALLOWED) {
+        return Err(refused);
+    }
+    // FORCE takes an autovacuum worker for a session of somebody else's. Without it the server ends the worker by itself.
+    let ours = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {} AND pg_has_role(usesysid, 'MEMBER')",
+        literal(name)
+    );
+    execute(connection, ours).await?;
+    execute(connection, format!("DROP DATABASE IF EXISTS {quoted}")).await
 }

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 
 use super::{
+    retire::drop_by_force,
     schema::Schema,
     server::Server,
     sql::{identifier, literal, statement},
@@ -55,12 +56,9 @@ impl Server {
                 .await
                 .map_err(&failed)?;
         }
-        for text in [
-            format!("DROP DATABASE IF EXISTS {quoted} WITH (FORCE)"),
-            format!("CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'"),
-        ] {
-            sqlx::query(statement(text)).execute(&mut *admin).await.map_err(&failed)?;
-        }
+        drop_by_force(&mut *admin, &building).await.map_err(&failed)?;
+        let create = format!("CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'");
+        sqlx::query(statement(create)).execute(&mut *admin).await.map_err(&failed)?;
         let mut inside = self.session(&building).await?;
         for text in
             ["DROP SCHEMA IF EXISTS public".to_owned(), format!("CREATE SCHEMA {}", identifier(schema.family.schema))]
