@@ -44,7 +44,8 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 launch() { start "$@"; started+=("$1"); }
 # Programs are started again and again; what is built meanwhile is not theirs.
-cp -r "$programs" "$state/programs"
+mkdir "$state/programs"
+cp "$programs"/{fateh-operator,fateh-hub,node-runtime} "$state/programs/"
 programs=$state/programs
 
 for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s "${tools[0]}" "$bin/$name"; done
