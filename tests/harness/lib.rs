@@ -3,6 +3,7 @@
 
 pub mod api_proxy;
 pub mod figures;
+pub mod fuzz;
 mod http;
 mod nodes;
 mod postgres;
