@@ -448,10 +448,17 @@ pub struct Revision {
     pub version: String,
     /// When its rollout was begun.
     pub started_at: Time,
+    /// Counts retries: nodes that failed at an earlier attempt are to try again.
+    #[serde(default = "first_attempt")]
+    pub attempt: i32,
     /// How it ended; absent while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub outcome: Option<String>,
+}
+
+const fn first_attempt() -> i32 {
+    1
 }
 
 /// All nodes that are to hold the content, each counted once: the other counts make `desired`.
@@ -527,6 +534,8 @@ pub enum StagePhase {
     Running,
     /// All of it hold the content, and must for a while.
     Soaking,
+    /// More of it failed than may; nothing more is released.
+    OverBudget,
     /// Done.
     Done,
 }

@@ -45,5 +45,13 @@ pub const RECREATE_ANNOTATION: &str = "fateh-platform.com/recreate-database";
 pub const SERVER_FINALIZER: &str = "fateh-platform.com/database-server";
 /// Annotation on a LocalNode, its value the LocalNode's UID: its database is given up when it is deleted.
 pub const ABANDON_ANNOTATION: &str = "fateh-platform.com/abandon-database";
+/// Keeps a distribution until every node was told to remove its content.
+pub const DISTRIBUTION_FINALIZER: &str = "fateh-platform.com/content-distribution";
+/// Approves a stage of a rollout: `<revision>/<stage>`.
+pub const APPROVE_ANNOTATION: &str = "fateh-platform.com/approve";
+/// Pauses a rollout, whatever its value but `false`.
+pub const PAUSE_ANNOTATION: &str = "fateh-platform.com/pause";
+/// Lets the nodes of a rollout that failed try again: any value that it did not have before.
+pub const RETRY_ANNOTATION: &str = "fateh-platform.com/retry";
 /// Name of the namespaced children of a node, and of the Deployment's container.
 pub const CHILD_NAME: &str = "node";

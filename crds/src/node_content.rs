@@ -103,6 +103,31 @@ pub struct ContentAcknowledgement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub message: Option<String>,
+    /// Whether this answers an item that only asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// What would happen, of an item that only asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<ContentPlan>,
+}
+
+/// What an item would do to a node's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContentPlan {
+    /// Whether what the node serves would change.
+    #[serde(default)]
+    pub changes: bool,
+    /// Places that both the node and the centre changed.
+    #[serde(default)]
+    pub conflicts: i32,
+    /// Edits of fields that would be locked, and so be replaced.
+    #[serde(default)]
+    pub locked_edits: i32,
+    /// Some of those places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub paths: Vec<String>,
 }
 
 /// State of one item on one node.

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod newest;
 pub mod ownership;
 mod run;
+pub mod rollout;
 pub mod secrets;
 pub mod settings;
 pub mod throttle;
