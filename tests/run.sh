@@ -118,7 +118,7 @@ run_tests() { # PROGRAM [ARGUMENTS]
   shift
   (cd "$root" && KUBECONFIG=$state/admin.kubeconfig FATEH_OPERATOR_PASSWORD=$operator_password \
     FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port FATEH_LOGS=$log FATEH_PROGRAMS=$programs FATEH_HELM=$bin/helm FATEH_PGBENCH=$postgres_bin/pgbench \
-    FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state \
+    FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state FATEH_HUB=http://127.0.0.1:${hub_port:-} \
     RUST_BACKTRACE=0 cargo test --locked -p fateh-tests --test "$program" -- "$@")
 }
 
@@ -174,10 +174,23 @@ fi
 api_server integration
 step "operator, with the rights of the chart"
 operator_kubeconfig
+read -r hub_port hub_management < <(python3 "$tests/free-ports.py" 2)
+kubectl create token fateh-operator -n fateh-system --duration=4h --audience=https://hub.fateh-platform.com > "$state/hub-token"
 launch operator env KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$programs/fateh-operator" --log-format=json \
   --node-image=registry.test/node-runtime:1 --report-interval=2 --probe-interval=2 --management-address="127.0.0.1:0" \
-  --hub-database-server=pg18 --hub-admin-email=root@example.com --hub-key-days=0.00052 --hub-key-lead=1
+  --hub-url="http://127.0.0.1:$hub_port" --hub-token="$state/hub-token" --hub-database-server=pg18 --hub-admin-email=root@example.com --hub-key-days=0.00052 --hub-key-lead=1
 kubectl wait --for=condition=Reachable --timeout=60s databaseserver/pg15 databaseserver/pg18 >/dev/null
+step "hub, on what the operator made for it"
+kubectl wait --for=create --timeout=60s -n fateh-system secret/hub-database secret/hub-signing-key secret/hub-invitation >/dev/null
+for secret in database signing-key; do
+  mkdir -p "$state/hub/$secret"
+  kubectl get secret "hub-$secret" -n fateh-system -o json | jq -r '.data | to_entries[] | "\(.key) \(.value)"' |
+    while read -r key value; do base64 -d <<< "$value" > "$state/hub/$secret/$key"; done
+done
+kubeconfig "$state/hub.kubeconfig" "$(kubectl create token fateh-hub -n fateh-system --duration=4h)"
+launch hub env KUBECONFIG="$state/hub.kubeconfig" FATEH_MOUNTS="$state/hub" "$programs/fateh-hub" \
+  --http-address="127.0.0.1:$hub_port" --management-address="127.0.0.1:$hub_management"
+await 30 "the hub" curl -sf -o /dev/null "http://127.0.0.1:$hub_management/readyz"
 finish
 case $suite in
   integration | node | hub) run_tests "$suite" "$@" ;;

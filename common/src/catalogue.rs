@@ -11,6 +11,9 @@ pub const CONTENT_PATH: &str = "/content/{digest}";
 /// Where the operator releases a manifest whose bodies it has put.
 pub const MANIFEST_PATH: &str = "/api/global/v1/manifests";
 
+/// Where the operator finds the manifest of a released version of the catalogue.
+pub const VERSION_PATH: &str = "/api/global/v1/content/{id}/versions/{version}";
+
 /// SHA-256 of bytes, written as 64 hex digits in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -94,6 +97,12 @@ pub struct Manifest {
     /// Fields that a node may not edit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locked_fields: Vec<String>,
+    /// Languages that a node is to hold; none: its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_languages: Vec<String>,
+    /// What a node does where it lacks such a language: Require, Fallback or Skip; absent in the catalogue's own manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_fallback: Option<String>,
 }
 
 impl Manifest {
@@ -147,6 +156,8 @@ mod tests {
             languages: [("ar".to_owned(), Digest::of(b"{}"))].into(),
             local_changes: None,
             locked_fields: Vec::new(),
+            wanted_languages: Vec::new(),
+            language_fallback: None,
         };
         let bytes = manifest.canonical();
         assert_eq!(serde_json::from_slice::<Manifest>(&bytes).unwrap(), manifest);

@@ -448,6 +448,10 @@ pub struct Revision {
     pub version: String,
     /// When its rollout was begun.
     pub started_at: Time,
+    /// SHA-256 of what of the spec made it, in hex: while that is the same, so is the revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub source: Option<String>,
     /// Counts retries: nodes that failed at an earlier attempt are to try again.
     #[serde(default = "first_attempt")]
     pub attempt: i32,

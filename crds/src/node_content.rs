@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct NodeContentSpec {
     /// One item for each distribution that has released something to this node, sorted by distribution.
-    #[serde(default)]
+    // Left out where there is none: who makes the object does not own its items.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500), extend("x-kubernetes-list-type" = "atomic"))]
     pub items: Vec<ContentItem>,
 }

@@ -55,6 +55,9 @@ pub enum Failure {
     /// The reconcile took too long.
     #[error("the reconcile was not done after {0} s; it goes on from where it was")]
     Deadline(u64),
+    /// The hub did not do its part.
+    #[error("the hub cannot be used: {0}")]
+    Hub(String),
     /// A secret could not be made.
     #[error("generate a signing key: {0}")]
     Generate(String),
@@ -86,6 +89,7 @@ impl Failure {
             Self::Migrate { .. } => "MigrationFailed",
             Self::NotLeading(_) => "NotLeading",
             Self::Deadline(_) => "DeadlineExceeded",
+            Self::Hub(_) => "HubUnreachable",
             Self::Generate(_) => "KeyGenerationFailed",
             Self::Stalled { reason, .. } => reason,
         }

@@ -1,4 +1,13 @@
-//! Content rollouts: revisions, the planner, and what carries its plans out.
+//! Content rollouts: what makes a revision, the planner, and what carries its plans out.
 
-pub mod plan;
-pub mod view;
+mod catalogue;
+mod controller;
+mod plan;
+mod publications;
+mod report;
+mod revision;
+mod signals;
+mod view;
+mod watches;
+
+pub use watches::Rollouts;

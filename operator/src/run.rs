@@ -11,7 +11,7 @@ use fateh_common::{
     management::{self, Readiness},
 };
 use fateh_crds::{CHILD_NAME, DatabaseServer, LocalNode, NodeReport};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config, ResourceExt,
@@ -34,6 +34,7 @@ use crate::{
     local_node::{self, Placements, Watches},
     metrics::Metrics,
     newest::Newest,
+    rollout::Rollouts,
     settings::Settings,
     throttle::Throttle,
     watch,
@@ -63,6 +64,9 @@ pub enum RunError {
     /// A metric is named twice.
     #[error("register the metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The way to the hub cannot be prepared.
+    #[error("prepare the way to the hub")]
+    Hub(#[source] reqwest::Error),
     /// Another part of the program has chosen a TLS provider first.
     #[error("a TLS provider was installed before ours")]
     TlsProvider,
@@ -88,22 +92,6 @@ impl Readiness for Caches {
         let waiting = wanted.into_iter().filter(|(filled, _)| self.leading.is_cancelled() && !filled.is_cancelled());
         waiting.map(|(_, what)| format!("waiting for the watch of {what}")).collect()
     }
-}
-
-/// Passes events through, and cancels the token after the first listing.
-fn note_filled<K, S>(
-    events: S,
-    filled: &CancellationToken,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + use<K, S>
-where
-    S: Stream<Item = Result<Event<K>, watcher::Error>>,
-{
-    let filled = filled.clone();
-    events.inspect(move |event| {
-        if matches!(event, Ok(Event::InitDone)) {
-            filled.cancel();
-        }
-    })
 }
 
 /// UID of the cluster, as soon as the API server tells it; none when `stop` comes first.
@@ -152,16 +140,21 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (servers_filled, nodes_filled) = (caches.servers_filled.clone(), caches.nodes_filled.clone());
     let (resync, everything) = (settings.resync_interval, watcher::Config::default);
     let all_servers = watch::events(Api::<DatabaseServer>::all(client.clone()), everything(), resync);
-    let watched_servers = note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
+    let watched_servers =
+        watch::note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
     let (nodes, nodes_writer) = reflector::store();
     let all_nodes = watch::events(Api::<LocalNode>::all(client.clone()), everything(), resync).modify(watch::forget);
-    let watched_nodes = note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled).applied_objects();
+    let rollouts = Rollouts::new(&client, &settings).map_err(RunError::Hub)?;
+    let of_nodes = rollouts.signals.clone();
+    let watched_nodes = watch::note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled)
+        .inspect_ok(move |event| of_nodes.nodes(event))
+        .applied_objects();
     let (reports, reports_writer) = reflector::store();
     let named = everything().fields(&format!("metadata.name={CHILD_NAME}"));
     let all_reports = watch::events(Api::<NodeReport>::all(client.clone()), named, resync).modify(watch::forget);
     let reports_since = Arc::new(OnceLock::new());
     let since = Arc::clone(&reports_since);
-    let watched_reports = note_filled(all_reports.reflect(reports_writer), &caches.reports_filled)
+    let watched_reports = watch::note_filled(all_reports.reflect(reports_writer), &caches.reports_filled)
         .inspect_ok(move |event| {
             if matches!(event, Event::InitDone) {
                 since.get_or_init(Instant::now);
@@ -215,7 +208,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         () = stop.cancelled() => {}
     }
     let watches = Watches { nodes: watched_nodes, store: nodes, reports: watched_reports, woken };
-    tasks.spawn(local_node::run(context, watches, stop.clone()));
+    tasks.spawn(local_node::run(Arc::clone(&context), watches, stop.clone()));
+    tasks.spawn(rollouts.run(context, stop.clone()));
     tasks.close();
     if let Some(candidate) = &mut candidate
         && candidate.hold(&stop).await

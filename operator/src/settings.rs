@@ -1,6 +1,6 @@
 //! What the operator is told at its start: flags, or the environment.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use fateh_common::telemetry::LogFormat;
@@ -73,6 +73,9 @@ pub struct RuntimeSettings {
     /// Where nodes reach the hub, for example `http://fateh-hub.fateh-system:8080`; unset: there is none.
     #[arg(long, env = "FATEH_HUB_URL")]
     pub hub_url: Option<String>,
+    /// File with the operator's own token for the hub, to which it publishes inline content.
+    #[arg(long, env = "FATEH_HUB_TOKEN", default_value = "/run/fateh/hub-token/token")]
+    pub hub_token: PathBuf,
 }
 
 impl RoutingSettings {

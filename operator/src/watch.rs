@@ -15,6 +15,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     applied::{Applied, ChildKind, version},
@@ -38,6 +39,22 @@ where
         let events = watcher(api.clone(), config.clone().page_size(PAGE)).default_backoff();
         // Boxed: a watch lives long, and is made seldom.
         events.take_until(Box::pin(tokio::time::sleep(interval))).boxed()
+    })
+}
+
+/// Passes events through, and cancels the token after the first listing.
+pub fn note_filled<K, S>(
+    events: S,
+    filled: &CancellationToken,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + use<K, S>
+where
+    S: Stream<Item = Result<Event<K>, watcher::Error>>,
+{
+    let filled = filled.clone();
+    events.inspect(move |event| {
+        if matches!(event, Ok(Event::InitDone)) {
+            filled.cancel();
+        }
     })
 }
 

@@ -150,6 +150,8 @@ async fn bytes_are_put_under_their_own_digest_and_the_operator_releases_inline_c
         languages: [("ar".to_owned(), digest)].into(),
         local_changes: Some("Merge".into()),
         locked_fields: vec!["/title".into()],
+        wanted_languages: Vec::new(),
+        language_fallback: Some("Fallback".into()),
     };
     let release = async |token: &str, manifest: &Manifest| {
         let value: Value = serde_json::from_slice(&manifest.canonical()).unwrap();

@@ -17,6 +17,7 @@ mod mutations;
 mod provisioning;
 mod reporting;
 mod rights;
+mod rollouts;
 mod rotation;
 mod routing;
 mod states;

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use fateh_common::{
-    catalogue::{Digest, MANIFEST_PATH, Manifest},
+    catalogue::{Digest, MANIFEST_PATH, Manifest, VERSION_PATH},
     service::{
         error::{ApiError, Failed, NOT_FOUND},
         extract::{Raw, Speaks},
@@ -39,6 +39,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get, put))
         // Not described: it is between programs of one release, and versioned by its path.
         .route(MANIFEST_PATH, axum::routing::post(release))
+        .route(VERSION_PATH, axum::routing::get(released_version))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CompressionLayer::new())
 }
@@ -157,6 +158,26 @@ async fn put(
     let put = put.await;
     let status = if matches!(put, Ok(true)) { StatusCode::CREATED } else { StatusCode::OK };
     speaks.answer(status, "content-put", put.map(|_| Kept { digest }))
+}
+
+/// The manifest of a released version of the catalogue that may be sent to nodes. For the operator.
+async fn released_version(
+    State(state): State<AppState>,
+    Speaks(language): Speaks,
+    publisher: Publisher,
+    Path((id, version)): Path<(String, String)>,
+) -> Result<Response, Failed> {
+    let found = async {
+        publisher.must_be_the_operator()?;
+        let mut connection = state.connection().await?;
+        let found = super::content::find_version(&mut connection, &id, &version).await?;
+        let content = content::find(&mut connection, &id).await?.filter(|content| content.is_distributable);
+        if content.is_none() || found.released_at.is_none() {
+            return Err(NOT_FOUND);
+        }
+        Ok(Json(found.manifest).into_response())
+    };
+    found.await.map_err(|error| Failed(error, language))
 }
 
 /// Releases a manifest of inline content and its bodies. For the operator.

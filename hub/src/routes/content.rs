@@ -393,6 +393,8 @@ async fn make_draft(
         languages,
         local_changes: None,
         locked_fields: Vec::new(),
+        wanted_languages: Vec::new(),
+        language_fallback: None,
     };
     let bytes = manifest.canonical();
     let digest = Digest::of(&bytes);

@@ -137,7 +137,10 @@ pub fn plan(rollout: &Rollout<'_>, nodes: &[Node], now: Timestamp) -> Plan {
         planner.remove_everywhere(nodes);
         return planner.plan;
     }
-    planner.plan.status = begin::status(rollout, now);
+    let told = nodes.iter().flat_map(|node| node.item.iter().chain(&node.question)).map(|item| item.attempt);
+    let said = nodes.iter().flat_map(|node| &node.acknowledgement).map(|said| said.attempt);
+    let highest = told.chain(said).max().unwrap_or(0);
+    planner.plan.status = begin::status(rollout, highest, now);
     planner.release_those_that_left(nodes);
     let mut members = planner.members(nodes);
     match outcome(&planner.plan.status) {
@@ -242,8 +245,7 @@ impl Planner<'_> {
         if !node.active || place == Place::Nowhere {
             return Standing::Skipped;
         }
-        let unreleased =
-            || if node.reporting_since.is_some() { Standing::Pending } else { Standing::Unreachable };
+        let unreleased = || if node.reporting_since.is_some() { Standing::Pending } else { Standing::Unreachable };
         let Some(item) = node.item.as_ref().filter(|item| is_current(item, self.rollout.digest)) else {
             return unreleased();
         };
@@ -302,13 +304,7 @@ impl Planner<'_> {
     }
 
     /// One stage; true when it is done and the next may begin.
-    fn stage(
-        &mut self,
-        index: usize,
-        members: &mut [Member<'_>],
-        shown: bool,
-        verdict: &mut Option<Verdict>,
-    ) -> bool {
+    fn stage(&mut self, index: usize, members: &mut [Member<'_>], shown: bool, verdict: &mut Option<Verdict>) -> bool {
         let stage = self.stages()[index].clone();
         let policies = (self.rollout.spec.rollout.on_failure, self.rollout.spec.rollout.unreachable);
         let (on_failure, on_unreachable) = policies;
@@ -317,7 +313,9 @@ impl Planner<'_> {
         if state.phase == StagePhase::Done {
             return true;
         }
-        if tally.total == 0 && matches!(state.phase, StagePhase::Waiting | StagePhase::AwaitingApproval | StagePhase::Running) {
+        if tally.total == 0
+            && matches!(state.phase, StagePhase::Waiting | StagePhase::AwaitingApproval | StagePhase::Running)
+        {
             // Where nothing has been shown yet, a stage that would take nodes if they could be reached waits for one.
             if !shown && places::would_take(&stage) && members.iter().any(|member| could_be_taken(member, index)) {
                 *verdict = Some(Verdict::StageUnreachable(stage.name));
@@ -433,20 +431,18 @@ impl Planner<'_> {
         };
         // A node stays in the stage that it was released in.
         let stage = again.map_or_else(|| stage.to_owned(), |again| again.stage.clone());
-        let number = match &node.item {
-            // An answer to what it was told before under this name is none to this.
-            Some(item) if item.revision == revision(digest) && !(again.is_some() && item.attempt < self.attempt()) => {
-                item.attempt.saturating_add(1).max(self.attempt())
-            }
-            _ => self.attempt(),
-        };
+        // An answer to what it was told before under this name is none to this.
+        let told = node.item.iter().filter(|item| item.revision == revision(digest)).map(|item| item.attempt);
+        let said =
+            node.acknowledgement.iter().filter(|said| said.revision == revision(digest)).map(|said| said.attempt);
+        let unused = told.chain(said).max().map_or(1, |used| used.saturating_add(1));
         ContentItem {
             distribution: self.rollout.name.to_owned(),
             revision: revision(digest).to_owned(),
             digest: digest.to_owned(),
             previous_digest: previous,
             stage,
-            attempt: number,
+            attempt: unused.max(self.attempt()),
             released_at: MicroTime(self.now),
             dry_run: false,
             removal: None,
@@ -486,8 +482,7 @@ impl Planner<'_> {
                 let name = self.stages()[index].name.clone();
                 self.release(members, Place::Stage(index), &name, room.saturating_sub(updating));
             }
-            let on_the_way =
-                members.iter().filter(|member| matches!(member.standing, Standing::Updating(_))).count();
+            let on_the_way = members.iter().filter(|member| matches!(member.standing, Standing::Updating(_))).count();
             self.release(members, Place::CatchUp, CATCH_UP, room.saturating_sub(on_the_way));
         }
         let count = |wanted: fn(&Standing) -> bool| members.iter().filter(|member| wanted(&member.standing)).count();
@@ -613,7 +608,8 @@ impl Planner<'_> {
     /// Takes questions back that nobody waits for any more.
     fn unask(&mut self, members: &[Member<'_>]) {
         self.plan.status.plan = None;
-        let asked = members.iter().filter(|member| member.node.question.is_some() && member.node.reporting_since.is_some());
+        let asked =
+            members.iter().filter(|member| member.node.question.is_some() && member.node.reporting_since.is_some());
         self.plan.changes.extend(asked.map(|member| (member.index, Change::Unask)));
     }
 

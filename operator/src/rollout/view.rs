@@ -29,6 +29,8 @@ pub struct Rollout<'a> {
     pub status: &'a ContentDistributionStatus,
     /// The digest of the manifest that the spec makes.
     pub digest: &'a str,
+    /// The digest of what of the spec makes that manifest.
+    pub source: &'a str,
     /// What was asked for by annotation.
     pub controls: &'a Controls,
     /// Whether the distribution is being deleted.

@@ -6,19 +6,31 @@ use jiff::Timestamp;
 use super::{ABORTED, COMPLETE, ROLLED_BACK, ROLLING_BACK, SUPERSEDED, outcome, whole_second};
 use crate::rollout::view::{Rollout, revision};
 
-/// The status that a pass begins with.
-pub fn status(rollout: &Rollout<'_>, now: Timestamp) -> ContentDistributionStatus {
+/// The status that a pass begins with. `highest` is the highest number of an attempt that any node was told.
+pub fn status(rollout: &Rollout<'_>, highest: i32, now: Timestamp) -> ContentDistributionStatus {
     let mut status = rollout.status.clone();
+    // Never a number that was used: what a node said to something else is not said to this.
+    let used = status.current.as_ref().map_or(0, |current| current.attempt).max(highest);
+    let unused = used.saturating_add(1);
     let is_new = status.current.as_ref().is_none_or(|current| current.digest != rollout.digest);
     if is_new {
-        begin_revision(&mut status, rollout, now);
+        begin_revision(&mut status, rollout, unused, now);
+    }
+    if let Some(current) = &mut status.current {
+        current.source = Some(rollout.source.to_owned());
     }
     let known = std::mem::take(&mut status.stages);
-    status.stages = rollout.spec.rollout.stages.iter().map(|stage| {
-        // An edited list keeps its latches by name.
-        known.iter().find(|before| before.name == stage.name).cloned().unwrap_or_else(|| waiting(&stage.name))
-    }).collect();
-    retry(&mut status, rollout, now, is_new);
+    status.stages = rollout
+        .spec
+        .rollout
+        .stages
+        .iter()
+        .map(|stage| {
+            // An edited list keeps its latches by name.
+            known.iter().find(|before| before.name == stage.name).cloned().unwrap_or_else(|| waiting(&stage.name))
+        })
+        .collect();
+    retry(&mut status, rollout, unused, now, is_new);
     approve(&mut status, rollout, now);
     status
 }
@@ -36,9 +48,7 @@ fn waiting(name: &str) -> StageStatus {
     }
 }
 
-fn begin_revision(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>, now: Timestamp) {
-    // Never a number that was used: what a node said to another revision of the same name is not said to this one.
-    let attempt = status.current.as_ref().map_or(1, |before| before.attempt.saturating_add(1));
+fn begin_revision(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>, attempt: i32, now: Timestamp) {
     if let Some(mut before) = status.current.take() {
         if before.outcome.is_none() {
             before.outcome = Some(SUPERSEDED.to_owned());
@@ -54,13 +64,14 @@ fn begin_revision(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>,
         digest: rollout.digest.to_owned(),
         version: rollout.spec.content.version.clone(),
         started_at: whole_second(now),
+        source: None,
         attempt,
         outcome: None,
     });
 }
 
 /// A word that was not heeded yet lets what failed try again; an aborted revision starts anew.
-fn retry(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>, now: Timestamp, is_new: bool) {
+fn retry(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>, attempt: i32, now: Timestamp, is_new: bool) {
     let Some(asked) = &rollout.controls.retry else { return };
     if status.handled_retry.as_ref() == Some(asked) {
         return;
@@ -72,7 +83,7 @@ fn retry(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>, now: Tim
     }
     let given_up = matches!(outcome(status), Some(ABORTED | ROLLING_BACK | ROLLED_BACK));
     if let Some(current) = &mut status.current {
-        current.attempt = current.attempt.saturating_add(1);
+        current.attempt = attempt;
         if given_up || current.outcome.as_deref() == Some(COMPLETE) {
             current.outcome = None;
         }

@@ -41,7 +41,8 @@ pub fn places(rollout: &Rollout<'_>, status: &ContentDistributionStatus, members
         // What a closed stage would have taken comes late.
         let place = if closed { Place::CatchUp } else { Place::Stage(index) };
         let mut quota = quota(stage, of_the_beginning).map(|quota| {
-            let taken = places.iter().zip(members).filter(|(it, node)| **it == Some(Place::Stage(index)) && node.active);
+            let taken =
+                places.iter().zip(members).filter(|(it, node)| **it == Some(Place::Stage(index)) && node.active);
             if closed { 0 } else { quota.saturating_sub(taken.count()) }
         });
         for (node, at) in members.iter().zip(&mut places).filter(|(_, at)| at.is_none()) {

@@ -1,0 +1,535 @@
+//! Carries rollouts out. All distributions are planned together, so that a node for which several have something new is
+//! written once; nothing is asked again and again, and nothing waits inside a pass.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use fateh_crds::{
+    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, ContentDistributionStatus, ContentItem,
+    DISTRIBUTION_FINALIZER, LocalNode, NodeContent, NodeState, PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
+};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::{
+        events::{Event, EventType},
+        reflector::Store,
+    },
+};
+use serde_json::json;
+use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    catalogue::Catalogue,
+    plan::{Change, Plan, plan},
+    publications::{Publications, Published},
+    report, revision,
+    view::{Controls, Node, Rollout},
+};
+use crate::{
+    applied::version,
+    conditions,
+    context::Context,
+    failure::{Failure, kubernetes},
+    kubernetes::{FIELD_MANAGER, apply_part, remove_finalizer},
+};
+
+const KIND: &str = "ContentDistribution";
+/// What happens within so short a time is planned for together.
+const GATHER: Duration = Duration::from_millis(200);
+/// After a pass in which something could not be written.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Writes at once.
+const WRITES: usize = 16;
+/// Items that a node may hold.
+const MAX_ITEMS: usize = 500;
+
+/// What makes distributions worth a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dirty {
+    /// This distribution.
+    One(String),
+    /// All: a node changed.
+    All,
+}
+
+/// The caches that passes read.
+pub struct Caches {
+    /// Distributions.
+    pub distributions: Store<ContentDistribution>,
+    /// What nodes were told, and said.
+    pub contents: Store<NodeContent>,
+}
+
+/// Runs until `stop`.
+pub async fn run(
+    context: Arc<Context>,
+    caches: Caches,
+    catalogue: Option<Catalogue>,
+    mut dirty: UnboundedReceiver<Dirty>,
+    stop: CancellationToken,
+) {
+    let (published, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let mut controller = Controller {
+        publications: Publications::new(catalogue, published),
+        context,
+        caches,
+        written: HashMap::new(),
+        told: HashMap::new(),
+    };
+    let mut names = BTreeSet::new();
+    let mut all = true;
+    let mut failures = 0_u32;
+    // Times at which a distribution is to be looked at though nothing happens.
+    let mut due: BTreeMap<String, Timestamp> = BTreeMap::new();
+    loop {
+        let now = controller.context.clock.now();
+        due.retain(|name, at| {
+            let is_due = *at <= now;
+            if is_due {
+                names.insert(name.clone());
+            }
+            !is_due
+        });
+        if all || !names.is_empty() {
+            let asked = std::mem::take(&mut names);
+            let outcome = controller.pass((!all).then_some(&asked), now).await;
+            all = false;
+            due.extend(outcome.wake);
+            failures = if outcome.again.is_empty() { 0 } else { failures.saturating_add(1) };
+            if failures > 0 {
+                let wait = (RETRY * 2_u32.saturating_pow(failures.min(8) - 1)).min(LONGEST_RETRY);
+                let at = controller.context.clock.now().saturating_add(wait).unwrap_or(Timestamp::MAX);
+                due.extend(outcome.again.into_iter().map(|name| (name, at)));
+            }
+            continue_gathering(&mut dirty, &mut names, &mut all);
+        }
+        let next = due.values().min().map(|at| at.duration_since(controller.context.clock.now()));
+        let wait = next.map_or(Duration::from_secs(3600), |next| Duration::try_from(next).unwrap_or(Duration::ZERO));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            some = dirty.recv() => {
+                note(some, &mut names, &mut all);
+                let until = Instant::now() + GATHER;
+                while let Ok(some @ Some(_)) = tokio::time::timeout_at(until, dirty.recv()).await {
+                    note(some, &mut names, &mut all);
+                }
+            }
+            Some(name) = heard.recv() => drop(names.insert(name)),
+            () = tokio::time::sleep(wait), if names.is_empty() && !all => {}
+        }
+    }
+}
+
+fn note(dirty: Option<Dirty>, names: &mut BTreeSet<String>, all: &mut bool) {
+    match dirty {
+        Some(Dirty::One(name)) => drop(names.insert(name)),
+        Some(Dirty::All) => *all = true,
+        None => {}
+    }
+}
+
+/// What came in while a pass was under way.
+fn continue_gathering(dirty: &mut UnboundedReceiver<Dirty>, names: &mut BTreeSet<String>, all: &mut bool) {
+    while let Ok(some) = dirty.try_recv() {
+        note(Some(some), names, all);
+    }
+}
+
+/// What a pass leaves to later ones.
+#[derive(Default)]
+struct Outcome {
+    wake: Vec<(String, Timestamp)>,
+    again: BTreeSet<String>,
+}
+
+struct Controller {
+    context: Arc<Context>,
+    caches: Caches,
+    publications: Publications,
+    /// Distributions as they were last written, until the cache has them.
+    written: HashMap<String, Arc<ContentDistribution>>,
+    /// NodeContents as they were last written, by namespace, until the cache has them.
+    told: HashMap<String, Arc<NodeContent>>,
+}
+
+/// A distribution's part in a pass.
+struct Part {
+    resource: Arc<ContentDistribution>,
+    outcome: Result<Plan, Failure>,
+    publishing: bool,
+}
+
+impl Controller {
+    async fn pass(&mut self, asked: Option<&BTreeSet<String>>, now: Timestamp) -> Outcome {
+        let distributions = self.distributions();
+        let fleet = self.fleet();
+        let mut outcome = Outcome::default();
+        let mut parts = Vec::new();
+        for resource in &distributions {
+            if asked.is_none_or(|asked| asked.contains(&resource.name_any())) {
+                parts.push(self.consider(resource, &distributions, &fleet, now));
+            }
+        }
+        // Status first: what it remembers must stand before anything is done that follows from it.
+        let mut wanted: BTreeMap<usize, Vec<(String, Change)>> = BTreeMap::new();
+        let mut letting_go = Vec::new();
+        for mut part in parts {
+            let name = part.resource.name_any();
+            if let Ok(plan) = &part.outcome
+                && let Some(full) = plan.changes.iter().find_map(|(index, change)| fleet.is_full(*index, &name, change))
+            {
+                part.outcome = Err(full);
+            }
+            if let Err(failure) = self.write_status(&part, now).await {
+                tracing::warn!(distribution = name, error = %failure, "a distribution's status could not be written");
+                self.context.metrics.failed(KIND, failure.reason());
+                outcome.again.insert(name);
+                continue;
+            }
+            match part.outcome {
+                Ok(plan) => {
+                    outcome.wake.extend(plan.wake_at.map(|at| (name.clone(), at)));
+                    if plan.released {
+                        letting_go.push(Arc::clone(&part.resource));
+                    }
+                    for (index, change) in plan.changes {
+                        wanted.entry(index).or_default().push((name.clone(), change));
+                    }
+                }
+                Err(failure) => {
+                    self.context.metrics.failed(KIND, failure.reason());
+                    let at = self.publications.retry_at(&name).unwrap_or(now + Duration::from_secs(60));
+                    outcome.wake.push((name, at));
+                }
+            }
+        }
+        let writes = wanted.into_iter().map(|(index, changes)| {
+            let (context, member) = (Arc::clone(&self.context), &fleet.members[index]);
+            let names: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
+            async move { (names, tell(&context, member, changes).await) }
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(WRITES);
+        let mut told = Vec::new();
+        while let Some((names, written)) = writes.next().await {
+            match written {
+                Ok(content) => told.push(content),
+                Err(failure) => {
+                    tracing::debug!(error = %failure, "a node could not be told; it is planned for again");
+                    outcome.again.extend(names);
+                }
+            }
+        }
+        drop(writes);
+        self.told.extend(told.into_iter().map(|content| (content.namespace().unwrap_or_default(), Arc::new(content))));
+        for resource in letting_go {
+            let api = Api::<ContentDistribution>::all(self.context.client.clone());
+            let gone =
+                remove_finalizer(&api, "let the ContentDistribution go", &*resource, DISTRIBUTION_FINALIZER).await;
+            if let Err(failure) = gone {
+                tracing::warn!(distribution = resource.name_any(), error = %failure, "a distribution could not be let go");
+                outcome.again.insert(resource.name_any());
+            }
+        }
+        outcome
+    }
+
+    /// The distributions, oldest first, as the cache has them, or as they were written since.
+    fn distributions(&mut self) -> Vec<Arc<ContentDistribution>> {
+        let cached = self.caches.distributions.state();
+        let names: BTreeSet<_> = cached.iter().map(|resource| resource.name_any()).collect();
+        self.written.retain(|name, _| names.contains(name));
+        let mut newest: Vec<_> =
+            cached.into_iter().map(|cached| newest(&mut self.written, cached.name_any(), cached)).collect();
+        newest.sort_by_key(|resource| (resource.creation_timestamp(), resource.uid()));
+        newest
+    }
+
+    /// The nodes, each with what it was told and said.
+    fn fleet(&mut self) -> Fleet {
+        let mut contents: HashMap<String, Arc<NodeContent>> = HashMap::new();
+        for cached in self.caches.contents.state() {
+            let namespace = cached.namespace().unwrap_or_default();
+            let content = newest(&mut self.told, namespace.clone(), cached);
+            contents.insert(namespace, content);
+        }
+        self.told.retain(|namespace, _| contents.contains_key(namespace));
+        let nodes = self.context.nodes.state();
+        let living = nodes.into_iter().filter(|node| node.metadata.deletion_timestamp.is_none());
+        let members = living.map(|node| Member { content: contents.remove(&namespace_of(&node.name_any())), node });
+        let mut members: Vec<_> = members.collect();
+        members.sort_by_cached_key(|member| member.node.name_any());
+        Fleet { members }
+    }
+
+    fn consider(
+        &mut self,
+        resource: &Arc<ContentDistribution>,
+        all: &[Arc<ContentDistribution>],
+        fleet: &Fleet,
+        now: Timestamp,
+    ) -> Part {
+        let name = resource.name_any();
+        let deleting = resource.metadata.deletion_timestamp.is_some();
+        let nodes = fleet.view(&name);
+        let status = resource.status.clone().unwrap_or_default();
+        let source = revision::source(&resource.spec).to_string();
+        let mut part = Part { resource: Arc::clone(resource), outcome: Ok(Plan::default()), publishing: false };
+        let digest = if deleting {
+            String::new()
+        } else {
+            if let Some(failure) = taken(resource, all, &nodes) {
+                part.outcome = Err(failure);
+                return part;
+            }
+            let pinned = status.current.as_ref().filter(|current| current.source.as_ref() == Some(&source));
+            match pinned {
+                Some(current) => current.digest.clone(),
+                None => match self.publications.of(&name, &source, &resource.spec, now) {
+                    Published::Done(digest) => digest.to_string(),
+                    Published::UnderWay => {
+                        part.publishing = true;
+                        return part;
+                    }
+                    Published::Failed(failure) => {
+                        part.outcome = Err(failure);
+                        return part;
+                    }
+                },
+            }
+        };
+        let controls = controls(resource);
+        let (spec, status) = (&resource.spec, &status);
+        let rollout =
+            Rollout { name: &name, spec, status, digest: &digest, source: &source, controls: &controls, deleting };
+        part.outcome = Ok(plan(&rollout, &nodes, now));
+        part
+    }
+
+    /// Writes what is known, if that has changed; and holds the distribution before the first node is told.
+    async fn write_status(&mut self, part: &Part, now: Timestamp) -> Result<(), Failure> {
+        let resource = &part.resource;
+        let name = resource.name_any();
+        let api = Api::<ContentDistribution>::all(self.context.client.clone());
+        let deleting = resource.metadata.deletion_timestamp.is_some();
+        if deleting && !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
+            return Ok(());
+        }
+        if !deleting && !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
+            let held = json!({
+                "apiVersion": ContentDistribution::api_version(&()), "kind": KIND,
+                "metadata": {"uid": resource.uid(), "finalizers": [DISTRIBUTION_FINALIZER]},
+            });
+            apply_part(&api, "hold the ContentDistribution", &name, &held).await?;
+        }
+        let previous = resource.status.clone().unwrap_or_default();
+        let generation = resource.metadata.generation;
+        // What was wrong with the last try is said until one succeeds.
+        let ready = conditions::find(&previous.conditions, "Ready");
+        if part.publishing && ready.is_some_and(|ready| ready.reason == "HubUnreachable") {
+            return Ok(());
+        }
+        let mut status = match &part.outcome {
+            Ok(_) if part.publishing => ContentDistributionStatus {
+                conditions: report::of_publishing(&previous.conditions, generation, now),
+                ..previous.clone()
+            },
+            Ok(plan) => ContentDistributionStatus {
+                conditions: report::of_plan(&name, &previous.conditions, &plan.status, &plan.verdict, generation, now),
+                ..plan.status.clone()
+            },
+            Err(failure) => ContentDistributionStatus {
+                conditions: report::of_failure(&previous.conditions, failure, generation, now),
+                ..previous.clone()
+            },
+        };
+        status.observed_generation = generation;
+        if status == previous {
+            return Ok(());
+        }
+        let body = json!({
+            "apiVersion": ContentDistribution::api_version(&()), "kind": KIND,
+            "metadata": {"uid": resource.uid()}, "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let mut written = api
+            .patch_status(&name, &parameters, &Patch::Apply(&body))
+            .await
+            .map_err(kubernetes("write the ContentDistribution's status"))?;
+        crate::watch::forget(&mut written);
+        tell_people(&self.context, resource, &previous, &status).await;
+        self.written.insert(name, Arc::new(written));
+        Ok(())
+    }
+}
+
+/// The newer of what is cached and what was written.
+fn newest<K: Resource>(written: &mut HashMap<String, Arc<K>>, key: String, cached: Arc<K>) -> Arc<K> {
+    match written.get(&key) {
+        Some(ours) if ours.uid() == cached.uid() && version(ours.as_ref()) > version(cached.as_ref()) => {
+            Arc::clone(ours)
+        }
+        Some(_) => {
+            written.remove(&key);
+            cached
+        }
+        None => cached,
+    }
+}
+
+struct Member {
+    node: Arc<LocalNode>,
+    content: Option<Arc<NodeContent>>,
+}
+
+struct Fleet {
+    members: Vec<Member>,
+}
+
+impl Fleet {
+    /// The nodes as the planner of one distribution sees them.
+    fn view(&self, distribution: &str) -> Vec<Node> {
+        self.members.iter().map(|member| member.view(distribution)).collect()
+    }
+
+    /// Why a node cannot take one item more.
+    fn is_full(&self, index: usize, distribution: &str, change: &Change) -> Option<Failure> {
+        let member = self.members.get(index)?;
+        let items = &member.content.as_ref()?.spec.items;
+        let has_one = items.iter().any(|item| item.distribution == distribution);
+        let more = matches!(change, Change::Put(_) | Change::Ask(_)) && !has_one;
+        (more && items.len() >= MAX_ITEMS).then(|| {
+            let message = format!(
+                "node {} holds {MAX_ITEMS} items already; delete distributions that are no longer needed, or exclude it in spec.targets.exclude",
+                member.node.name_any()
+            );
+            Failure::stalled("ContentLimit", message)
+        })
+    }
+}
+
+impl Member {
+    fn view(&self, distribution: &str) -> Node {
+        let node = &self.node;
+        let conditions = node.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
+        let reports = conditions::find(conditions, "Reporting").filter(|condition| condition.status == "True");
+        // One whose NodeContent is not there yet cannot be told anything.
+        let reporting_since =
+            reports.filter(|_| self.content.is_some()).map(|condition| condition.last_transition_time.0);
+        let items = self.content.as_ref().map(|content| &*content.spec.items).unwrap_or_default();
+        let said = self.content.as_ref().and_then(|content| content.status.as_ref());
+        let said = said.map(|status| &*status.items).unwrap_or_default();
+        let item = |dry_run| items.iter().find(|item| item.distribution == distribution && item.dry_run == dry_run);
+        let answer = |dry_run| said.iter().find(|said| said.distribution == distribution && said.dry_run == dry_run);
+        Node {
+            name: node.name_any(),
+            uid: node.uid().unwrap_or_default(),
+            created_at: node.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            labels: node.labels().clone(),
+            active: node.spec.state == NodeState::Active,
+            reporting_since,
+            item: item(false).cloned(),
+            acknowledgement: answer(false).cloned(),
+            question: item(true).cloned(),
+            answer: answer(true).cloned(),
+        }
+    }
+}
+
+/// Writes a node's whole list, with everything that changes in it.
+async fn tell(context: &Context, member: &Member, changes: Vec<(String, Change)>) -> Result<NodeContent, Failure> {
+    let Some(content) = &member.content else {
+        return Err(Failure::stalled("NoNodeContent", "the node's NodeContent is not there yet"));
+    };
+    let mut items: Vec<ContentItem> = content.spec.items.clone();
+    for (name, change) in changes {
+        let dry_run = matches!(change, Change::Ask(_) | Change::Unask);
+        items.retain(|item| item.distribution != name || item.dry_run != dry_run);
+        match change {
+            Change::Put(item) | Change::Ask(item) => items.push(item),
+            Change::Forget | Change::Unask => {}
+        }
+    }
+    items.sort_by(|one, other| (&one.distribution, one.dry_run).cmp(&(&other.distribution, other.dry_run)));
+    let namespace = content.namespace().unwrap_or_default();
+    // What it was planned from: if it has changed since, it is planned again.
+    let body = json!({
+        "apiVersion": NodeContent::api_version(&()), "kind": NodeContent::kind(&()),
+        "metadata": {"name": CHILD_NAME, "uid": content.uid(), "resourceVersion": content.resource_version()},
+        "spec": {"items": items},
+    });
+    let api = Api::<NodeContent>::namespaced(context.client.clone(), &namespace);
+    let parameters = PatchParams::apply(CONTENT_MANAGER).force();
+    let mut written =
+        api.patch(CHILD_NAME, &parameters, &Patch::Apply(&body)).await.map_err(kubernetes("tell the node"))?;
+    crate::watch::forget(&mut written);
+    Ok(written)
+}
+
+/// Owns the items of NodeContents; the object itself is the LocalNode controller's.
+const CONTENT_MANAGER: &str = "fateh-operator-content";
+
+/// A distribution whose content another, older one has brought to one of its nodes, or is to bring.
+fn taken(resource: &ContentDistribution, all: &[Arc<ContentDistribution>], nodes: &[Node]) -> Option<Failure> {
+    let id = &resource.spec.content.id;
+    let older = all.iter().take_while(|other| other.uid() != resource.uid());
+    for other in older.filter(|other| other.spec.content.id == *id) {
+        let both = |node: &&Node| node.is_target(&resource.spec) && node.is_target(&other.spec);
+        if let Some(node) = nodes.iter().find(both) {
+            let message = format!(
+                "content {id} on node {} belongs to the ContentDistribution {}, which is older; delete one of them, or part their spec.targets",
+                node.name,
+                other.name_any()
+            );
+            return Some(Failure::stalled("ContentTaken", message));
+        }
+    }
+    None
+}
+
+fn controls(resource: &ContentDistribution) -> Controls {
+    let annotations = resource.annotations();
+    let approve = annotations.get(APPROVE_ANNOTATION).and_then(|value| value.split_once('/'));
+    Controls {
+        approve: approve.map(|(revision, stage)| (revision.trim().to_owned(), stage.trim().to_owned())),
+        pause: annotations.get(PAUSE_ANNOTATION).is_some_and(|value| value != "false"),
+        retry: annotations
+            .get(RETRY_ANNOTATION)
+            .map(|nonce| fateh_common::catalogue::Digest::of(nonce.as_bytes()).to_string()),
+    }
+}
+
+/// Events tell what changed: where the rollout stands, in the words of `Ready`.
+async fn tell_people(
+    context: &Context,
+    resource: &ContentDistribution,
+    before: &ContentDistributionStatus,
+    now: &ContentDistributionStatus,
+) {
+    let ready = |status: &ContentDistributionStatus| {
+        conditions::find(&status.conditions, "Ready").map(|ready| (ready.reason.clone(), ready.message.clone()))
+    };
+    let Some((reason, message)) = ready(now) else { return };
+    let stage_before = before.stage.as_ref();
+    if ready(before).is_some_and(|(before, _)| before == reason) && stage_before == now.stage.as_ref() {
+        return;
+    }
+    let bad = conditions::is_true(&now.conditions, "Stalled");
+    let event = Event {
+        type_: if bad { EventType::Warning } else { EventType::Normal },
+        reason,
+        note: Some(message.chars().take(1000).collect()),
+        action: "RollOut".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.publish(&event, &resource.object_ref(&())).await {
+        tracing::warn!(distribution = resource.name_any(), %error, "an event could not be published");
+    }
+}

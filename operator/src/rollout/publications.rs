@@ -1,0 +1,120 @@
+//! Revisions on their way to the hub's catalogue. Publishing takes its time beside the passes, which go on.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fateh_common::catalogue::Digest;
+use fateh_crds::ContentDistributionSpec;
+use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::catalogue::Catalogue;
+use crate::failure::{Disposition, Failure};
+
+/// After a failure that passes by itself; each further one doubles it.
+const RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// What a person must mend is looked at again without a change.
+const RECHECK: Duration = Duration::from_secs(30);
+
+/// How a revision stands.
+pub enum Published {
+    /// It is in the catalogue.
+    Done(Digest),
+    /// It is on its way; its distribution is named when it is there.
+    UnderWay,
+    /// It did not get there.
+    Failed(Failure),
+}
+
+enum State {
+    UnderWay,
+    Done(Digest),
+    Failed { reason: &'static str, message: String, person: bool, again_at: Timestamp },
+}
+
+struct Publication {
+    source: String,
+    state: State,
+    failures: u32,
+}
+
+/// Revisions that are not yet pinned in a status, by distribution.
+pub struct Publications {
+    catalogue: Option<Catalogue>,
+    known: Arc<Mutex<HashMap<String, Publication>>>,
+    /// Takes the names of distributions that something came of.
+    heard: UnboundedSender<String>,
+}
+
+impl Publications {
+    /// Publishes to `catalogue`.
+    pub fn new(catalogue: Option<Catalogue>, heard: UnboundedSender<String>) -> Self {
+        Self { catalogue, known: Arc::default(), heard }
+    }
+
+    /// When a failed publication is tried again.
+    pub fn retry_at(&self, name: &str) -> Option<Timestamp> {
+        match self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name)?.state {
+            State::Failed { again_at, .. } => Some(again_at),
+            State::UnderWay | State::Done(_) => None,
+        }
+    }
+
+    /// How the revision of this source stands; it is begun where it was not.
+    pub fn of(&self, name: &str, source: &str, spec: &ContentDistributionSpec, now: Timestamp) -> Published {
+        let Some(catalogue) = &self.catalogue else {
+            let message = "content is published to the hub before nodes are told of it, and the operator knows no hub; install it (hub.enabled in the chart's values)";
+            return Published::Failed(Failure::stalled("NoHub", message));
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = 0;
+        if let Some(publication) = known.get(name).filter(|publication| publication.source == source) {
+            match &publication.state {
+                State::Done(digest) => return Published::Done(*digest),
+                State::UnderWay => return Published::UnderWay,
+                State::Failed { reason, message, person, again_at } if now < *again_at => {
+                    return Published::Failed(if *person {
+                        Failure::stalled(reason, message.clone())
+                    } else {
+                        Failure::Hub(message.clone())
+                    });
+                }
+                State::Failed { .. } => failures = publication.failures,
+            }
+        }
+        let publication = Publication { source: source.to_owned(), state: State::UnderWay, failures };
+        known.insert(name.to_owned(), publication);
+        drop(known);
+        let (catalogue, spec, known) = (catalogue.clone(), spec.clone(), Arc::clone(&self.known));
+        let (name, source, heard) = (name.to_owned(), source.to_owned(), self.heard.clone());
+        tokio::spawn(async move {
+            let outcome = catalogue.publish(&spec).await;
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another revision may have taken its place meanwhile.
+            if let Some(publication) = known.get_mut(&name).filter(|publication| publication.source == source) {
+                publication.state = match outcome {
+                    Ok(digest) => State::Done(digest),
+                    Err(failure) => {
+                        publication.failures = publication.failures.saturating_add(1);
+                        let person = failure.disposition() == Disposition::NeedsAPerson;
+                        let longer = RETRY * 2_u32.saturating_pow(publication.failures.min(6) - 1);
+                        let wait = if person { RECHECK } else { longer.min(LONGEST_RETRY) };
+                        let message = match &failure {
+                            Failure::Hub(message) => message.clone(),
+                            other => other.to_string(),
+                        };
+                        let again_at = now.saturating_add(wait).unwrap_or(now);
+                        State::Failed { reason: failure.reason(), message, person, again_at }
+                    }
+                };
+            }
+            drop(known);
+            let _ = heard.send(name);
+        });
+        Published::UnderWay
+    }
+}

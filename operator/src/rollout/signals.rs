@@ -1,0 +1,94 @@
+//! What of the watched objects makes a rollout worth a look.
+
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use fateh_crds::{ContentDistribution, LocalNode, NodeContent};
+use kube::{ResourceExt, runtime::watcher::Event};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::controller::Dirty;
+use crate::conditions;
+
+/// Tells the rollouts' controller what changed.
+#[derive(Clone)]
+pub struct Signals {
+    to: UnboundedSender<Dirty>,
+    /// What was looked at of each object when it was seen last.
+    seen: Arc<Mutex<HashMap<(&'static str, String), u64>>>,
+}
+
+impl Signals {
+    /// Signals that arrive at the other end of `to`.
+    #[must_use]
+    pub fn new(to: UnboundedSender<Dirty>) -> Self {
+        Self { to, seen: Arc::default() }
+    }
+
+    /// What the watch of nodes sees.
+    pub fn nodes(&self, event: &Event<LocalNode>) {
+        match event {
+            Event::Apply(node) | Event::InitApply(node) => self.node(node),
+            Event::Delete(node) => self.node_is_gone(&node.name_any()),
+            Event::Init | Event::InitDone => {}
+        }
+    }
+
+    /// A node: whether it is a member, where, and whether it can be reached. Its figures make no difference.
+    fn node(&self, node: &LocalNode) {
+        let conditions = node.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
+        let reports = conditions::find(conditions, "Reporting").map(|reports| &reports.status);
+        let state = format!("{:?}", node.spec.state);
+        let looked_at = (node.uid(), node.labels(), state, reports, node.metadata.deletion_timestamp.is_some());
+        if self.is_news("LocalNode", node.name_any(), &looked_at) {
+            let _ = self.to.send(Dirty::All);
+        }
+    }
+
+    /// What a node was told, and said.
+    pub fn content(&self, content: &NodeContent) {
+        let said = content.status.iter().flat_map(|status| &status.items).map(|said| &said.distribution);
+        let mut names: Vec<_> = content.spec.items.iter().map(|item| &item.distribution).chain(said).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let _ = self.to.send(Dirty::One(name.clone()));
+        }
+    }
+
+    /// A distribution: what is asked for, not what is known of it.
+    pub fn distribution(&self, distribution: &ContentDistribution) {
+        let metadata = &distribution.metadata;
+        let deleting = metadata.deletion_timestamp.is_some();
+        let looked_at = (&metadata.uid, metadata.generation, &metadata.annotations, &metadata.finalizers, deleting);
+        if self.is_news("ContentDistribution", distribution.name_any(), &looked_at) {
+            let _ = self.to.send(Dirty::One(distribution.name_any()));
+        }
+    }
+
+    /// Anything may have changed.
+    pub fn everything(&self) {
+        let _ = self.to.send(Dirty::All);
+    }
+
+    /// A distribution is gone: content that it held is free for others.
+    pub fn distribution_is_gone(&self, name: &str) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&("ContentDistribution", name.to_owned()));
+        let _ = self.to.send(Dirty::All);
+    }
+
+    fn node_is_gone(&self, name: &str) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&("LocalNode", name.to_owned()));
+        let _ = self.to.send(Dirty::All);
+    }
+
+    fn is_news(&self, kind: &'static str, name: String, looked_at: &impl Hash) -> bool {
+        let mut hasher = DefaultHasher::new();
+        looked_at.hash(&mut hasher);
+        let hash = hasher.finish();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert((kind, name), hash) != Some(hash)
+    }
+}
