@@ -3,5 +3,6 @@
 pub mod edit;
 pub mod merge;
 mod path;
+pub mod receive;
 
 pub use path::{Path, PathError, get, put};

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use fateh_common::{
+    catalogue::{CONTENT_PATH, Digest},
     hub::{IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, SYNC_PATH, SyncAnswer, SyncBatch},
     service::error::ApiError,
 };
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header::RANGE};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The centre does not answer.
@@ -18,6 +19,11 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// No honest set of keys is larger.
 const MAX_JWKS: usize = 64 * 1024;
+
+/// No manifest and no body is larger.
+const MAX_CONTENT: usize = 1024 * 1024;
+/// A download goes on after so many breaks at most.
+const RESUMPTIONS: u32 = 5;
 
 /// Why the hub did not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,12 @@ pub enum HubError {
     /// It answered more than can be meant.
     #[error("the hub's answer is no text of at most {MAX_JWKS} bytes")]
     Unreadable,
+    /// Content is larger than any can be.
+    #[error("the hub sends more than {MAX_CONTENT} bytes")]
+    TooLarge,
+    /// Content is not what its digest names.
+    #[error("the bytes that the hub sends for {0} are not what that digest names")]
+    Forged(Digest),
 }
 
 /// The hub, as a node sees it.
@@ -107,12 +119,49 @@ impl Hub {
         String::from_utf8(bytes).map_err(|_| HubError::Unreadable)
     }
 
+    /// Content by its digest, verified. What was received before a connection broke is not sent again.
+    ///
+    /// # Errors
+    /// When it cannot be had, is larger than content may be, or is not what the digest names.
+    pub async fn content(&self, digest: &Digest) -> Result<Vec<u8>, HubError> {
+        let Way { url, client, .. } = self.way.as_ref().ok_or(HubError::None)?;
+        let address = format!("{url}{}", CONTENT_PATH.replace("{digest}", &digest.to_string()));
+        let mut bytes = Vec::new();
+        let mut broken = 0;
+        loop {
+            let request = client.get(&address);
+            let request =
+                if bytes.is_empty() { request } else { request.header(RANGE, format!("bytes={}-", bytes.len())) };
+            match receive(request, &mut bytes).await {
+                Ok(()) => break,
+                Err(HubError::Request(_)) if broken < RESUMPTIONS && !bytes.is_empty() => broken += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(HubError::Forged(*digest)) }
+    }
+
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, HubError> {
         let Way { url, token, client } = self.way.as_ref().ok_or(HubError::None)?;
         let token = tokio::fs::read_to_string(token).await?;
         let request = client.post(format!("{url}{path}")).bearer_auth(token.trim()).json(body);
         Ok(successful(request.send().await?)?.json().await?)
     }
+}
+
+/// Appends what is sent to what is there already.
+async fn receive(request: RequestBuilder, bytes: &mut Vec<u8>) -> Result<(), HubError> {
+    let mut response = successful(request.send().await?)?;
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        bytes.clear();
+    }
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > MAX_CONTENT {
+            return Err(HubError::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(())
 }
 
 fn successful(response: Response) -> Result<Response, HubError> {

@@ -6,7 +6,8 @@
 pub mod centre;
 pub mod config;
 pub mod content;
-pub mod hub_client;
+pub mod distribution;
+mod hub_client;
 pub mod metrics;
 pub mod permissions;
 pub mod report;

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{metrics::Metrics, state::AppState, storage::reports};
 
-const FIELD_MANAGER: &str = "node-runtime";
+/// Owns what the node's pods write in Kubernetes.
+pub const FIELD_MANAGER: &str = "node-runtime";
 const PATCH_DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     WORDS,
     config::{self, Arguments},
+    distribution,
     hub_client::{Hub, HubError},
     metrics::Metrics,
     report, routes,
@@ -95,7 +96,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let management = tokio::spawn(management::serve(management_listener, readiness, CancellationToken::new()));
 
     let tasks = TaskTracker::new();
-    tasks.spawn(keep_reporting(state.clone(), metrics.clone(), stop.clone()));
+    tasks.spawn(keep_in_touch(state.clone(), metrics.clone(), stop.clone()));
     tasks.spawn(sync::run(state.clone(), metrics.clone(), stop.clone()));
     tasks.spawn(keep_order(state.clone(), stop.clone()));
     let (following, until) = (state.clone(), stop.clone());
@@ -109,11 +110,14 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Reports when there is an API server to report to; without one the node serves all the same.
-async fn keep_reporting(state: AppState, metrics: Metrics, stop: CancellationToken) {
+/// Reports, and does what the node is told, when there is an API server; without one the node serves all the same.
+async fn keep_in_touch(state: AppState, metrics: Metrics, stop: CancellationToken) {
     match Client::try_default().await {
-        Ok(client) => report::run(state, client, metrics, stop).await,
-        Err(error) => tracing::warn!(%error, "the node cannot report: it runs outside Kubernetes"),
+        Ok(client) => {
+            let told = distribution::run(state.clone(), client.clone(), stop.clone());
+            tokio::join!(report::run(state, client, metrics, stop), told);
+        }
+        Err(error) => tracing::warn!(%error, "the node is on its own: it runs outside Kubernetes"),
     }
 }
 

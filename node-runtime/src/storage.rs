@@ -2,13 +2,14 @@
 
 pub mod centre_keys;
 pub mod contents;
+pub mod distributions;
 pub mod outbox;
 pub mod reports;
 pub mod revenues;
 pub mod users;
 
 /// The newest migration that this runtime was written for.
-pub const SCHEMA_VERSION: i64 = 8;
+pub const SCHEMA_VERSION: i64 = 9;
 
 /// Version of the schema in the database.
 ///

@@ -161,6 +161,22 @@ pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Cont
     Ok(row.map(Content::from))
 }
 
+/// The pieces of some content of the centre's, one for each language, kept from others until the transaction ends.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn of_content(connection: &mut PgConnection, global_id: &str) -> Result<Vec<Content>, sqlx::Error> {
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM local_node.local_content WHERE global_content_id = $1 ORDER BY language FOR UPDATE"
+    ))
+    .bind(global_id)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(Content::from).collect())
+}
+
 /// Writes all that can change of a piece, if it still has the revision that it was read with; false if not.
 ///
 /// # Errors

@@ -1,0 +1,343 @@
+//! What the centre tells the node to hold: watched in the node's NodeContent, fetched from the hub by digest, verified,
+//! merged with the node's own edits and switched over in one transaction. Without API server or hub the node serves what
+//! it has, and catches up.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fateh_common::{
+    catalogue::{Digest, Manifest},
+    service::validation::is_storable,
+    sql::new_id,
+};
+use fateh_crds::{CHILD_NAME, ContentAcknowledgement, ContentItem, ContentPlan, ContentState, NodeContent, Removal};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    content::receive::{self, Received},
+    hub_client::HubError,
+    report::FIELD_MANAGER,
+    state::AppState,
+    storage::{
+        contents::{self, State},
+        distributions::{self, Known},
+    },
+};
+
+/// Longer than one round takes. A replica that dies keeps the others waiting for no longer.
+const LEASE: Duration = Duration::from_secs(120);
+/// How often is looked without an event: conflicts that were settled are told then.
+const SWEEP: Duration = Duration::from_secs(60);
+/// When another replica is at it.
+const NOT_OURS: Duration = Duration::from_secs(5);
+/// After the first failure; each further one doubles it.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// A thousand nodes that are told at once do not ask at once.
+const SPREAD: Duration = Duration::from_millis(300);
+/// Bodies that are fetched at once.
+const FETCHES: usize = 4;
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// As the schema has it.
+const MAX_MESSAGE: usize = 256;
+const MAX_PATHS: usize = 8;
+
+/// Why something could not be carried out for now.
+#[derive(Debug, thiserror::Error)]
+enum Delay {
+    #[error("keep content: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Hub(HubError),
+    #[error("write the NodeContent's status: {0}")]
+    Kubernetes(#[from] kube::Error),
+    #[error("the API server did not answer in time")]
+    Deadline,
+}
+
+/// Why something was not carried out: it passes by itself, or is said to the centre.
+enum Refused {
+    Later(Delay),
+    Failed(String),
+}
+
+impl From<sqlx::Error> for Refused {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Later(error.into())
+    }
+}
+
+impl From<HubError> for Refused {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Forged(_) | HubError::TooLarge => Self::Failed(error.to_string()),
+            HubError::Status(status) if status == reqwest::StatusCode::NOT_FOUND => {
+                Self::Failed("the hub does not have this content".to_owned())
+            }
+            other => Self::Later(Delay::Hub(other)),
+        }
+    }
+}
+
+/// Carries out what the node is told until `stop`.
+pub async fn run(state: AppState, client: Client, stop: CancellationToken) {
+    if !state.hub.is_known() {
+        return;
+    }
+    let api = Api::<NodeContent>::namespaced(client, &state.node.namespace);
+    let mut changes = watcher::watch_object(api.clone(), CHILD_NAME).default_backoff().boxed();
+    let mut told: Option<NodeContent> = None;
+    let (mut pause, mut failures) = (SWEEP, 0_u32);
+    loop {
+        tokio::select! {
+            change = changes.next() => match change {
+                Some(Ok(content)) => told = content,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the watch of the NodeContent failed");
+                    continue;
+                }
+                None => return,
+            },
+            () = tokio::time::sleep(pause), if told.is_some() => {}
+            () = stop.cancelled() => return,
+        }
+        let Some(content) = &told else { continue };
+        match round(&state, &api, content).await {
+            Ok(true) => (pause, failures) = (SWEEP, 0),
+            Ok(false) => pause = NOT_OURS,
+            Err(error) => {
+                tracing::warn!(%error, "what the centre sends could not be carried out yet");
+                pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.min(10))).min(LONGEST_BACKOFF);
+                pause = pause.mul_f64(0.8 + 0.4 * rand::random::<f64>());
+                failures = failures.saturating_add(1);
+            }
+        }
+    }
+}
+
+/// Everything that is to be done now, and what came of it. False when it is another replica's turn.
+async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) -> Result<bool, Delay> {
+    let known = {
+        let mut connection = state.database.acquire().await?;
+        if !distributions::take_turn(&mut connection, state.replica, LEASE, state.clock.now()).await? {
+            return Ok(false);
+        }
+        distributions::all(&mut connection).await?
+    };
+    let mut delayed = None;
+    for item in &content.spec.items {
+        let before = known.iter().find(|known| is_about(&known.said, item));
+        let same =
+            before.is_some_and(|known| (&known.said.revision, known.said.attempt) == (&item.revision, item.attempt));
+        if same {
+            continue;
+        }
+        if let Err(delay) = carry_out(state, item, before).await {
+            tracing::warn!(distribution = item.distribution, error = %delay, "an item waits");
+            delayed = Some(delay);
+        }
+    }
+    let said = settle(state, content).await?;
+    let before = content.status.as_ref().map(|status| &*status.items).unwrap_or_default();
+    if before != said {
+        tell(api, content, &said).await?;
+    }
+    delayed.map_or(Ok(true), Err)
+}
+
+fn is_about(said: &ContentAcknowledgement, item: &ContentItem) -> bool {
+    said.distribution == item.distribution && said.dry_run == item.dry_run
+}
+
+/// Forgets what is spoken of no more, and says how the rest stands now.
+async fn settle(state: &AppState, content: &NodeContent) -> Result<Vec<ContentAcknowledgement>, sqlx::Error> {
+    let mut connection = state.database.acquire().await?;
+    let mut said = Vec::new();
+    for mut known in distributions::all(&mut connection).await? {
+        if !content.spec.items.iter().any(|item| is_about(&known.said, item)) {
+            distributions::forget(&mut connection, &known.said.distribution, known.said.dry_run).await?;
+            continue;
+        }
+        let held = matches!(known.said.state, ContentState::Applied | ContentState::Merged | ContentState::Conflicted);
+        if let Some(id) = known.content_id.as_deref().filter(|_| held && !known.said.dry_run) {
+            // An edit, or a decision, since it was received.
+            known.said.state = distributions::standing(&mut connection, id).await?;
+        }
+        said.push(known.said);
+    }
+    Ok(said)
+}
+
+async fn tell(api: &Api<NodeContent>, content: &NodeContent, said: &[ContentAcknowledgement]) -> Result<(), Delay> {
+    let part = json!({
+        "apiVersion": NodeContent::api_version(&()), "kind": "NodeContent",
+        "metadata": {"uid": content.uid()}, "status": {"items": said},
+    });
+    let (parameters, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&part));
+    let write = api.patch_status(CHILD_NAME, &parameters, &patch);
+    tokio::time::timeout(WRITE_DEADLINE, write).await.map_err(|_| Delay::Deadline)??;
+    Ok(())
+}
+
+/// Carries one item out, and notes what came of it.
+async fn carry_out(state: &AppState, item: &ContentItem, before: Option<&Known>) -> Result<(), Delay> {
+    let outcome = match item.removal {
+        Some(how) => remove(state, item, how, before).await,
+        None => receive(state, item, before).await,
+    };
+    let message = match outcome {
+        Ok(()) => return Ok(()),
+        Err(Refused::Later(delay)) => return Err(delay),
+        Err(Refused::Failed(message)) => message,
+    };
+    tracing::error!(distribution = item.distribution, revision = item.revision, message, "content was not taken");
+    let message = message.chars().take(MAX_MESSAGE).collect();
+    let known = Known {
+        said: ContentAcknowledgement { message: Some(message), ..said(item, ContentState::Failed) },
+        content_id: before.and_then(|known| known.content_id.clone()),
+        locked_fields: before.map(|known| known.locked_fields.clone()).unwrap_or_default(),
+    };
+    let mut connection = state.database.acquire().await?;
+    Ok(distributions::note(&mut connection, &known, state.clock.now()).await?)
+}
+
+fn said(item: &ContentItem, state: ContentState) -> ContentAcknowledgement {
+    let holds = matches!(state, ContentState::Applied | ContentState::Merged | ContentState::Conflicted);
+    ContentAcknowledgement {
+        distribution: item.distribution.clone(),
+        revision: item.revision.clone(),
+        attempt: item.attempt,
+        state,
+        active_digest: (holds && !item.dry_run).then(|| item.digest.clone()),
+        message: None,
+        dry_run: item.dry_run,
+        plan: None,
+    }
+}
+
+async fn remove(state: &AppState, item: &ContentItem, how: Removal, before: Option<&Known>) -> Result<(), Refused> {
+    let now = state.clock.now();
+    let mut connection = state.database.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let content_id = before.and_then(|known| known.content_id.clone());
+    if let Some(content_id) = &content_id {
+        distributions::remove(&mut transaction, content_id, how, now).await?;
+    }
+    let known = Known { said: said(item, ContentState::Removed), content_id, locked_fields: Vec::new() };
+    distributions::note(&mut transaction, &known, now).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// A manifest and the bodies that the node chooses of it, all of them verified.
+struct Fetched {
+    manifest: Manifest,
+    bodies: BTreeMap<String, Value>,
+}
+
+async fn receive(state: &AppState, item: &ContentItem, before: Option<&Known>) -> Result<(), Refused> {
+    tokio::time::sleep(SPREAD.mul_f64(rand::random())).await;
+    let Fetched { manifest, bodies } = fetch(state, &item.digest).await?;
+    let mut connection = state.database.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let fresh = before.is_none_or(|known| known.said.state == ContentState::Removed);
+    let received = merge(state, &mut transaction, &manifest, bodies, fresh).await?;
+    let now = state.clock.now();
+    let mut known = Known {
+        said: said(item, ContentState::Applied),
+        content_id: Some(manifest.content_id.clone()),
+        locked_fields: manifest.locked_fields.clone(),
+    };
+    if item.dry_run {
+        // What was merged is not kept: it was only asked.
+        transaction.rollback().await?;
+        known.said.plan = Some(answer(&received));
+        known.locked_fields.clear();
+        return Ok(distributions::note(&mut connection, &known, now).await?);
+    }
+    for received in received.values() {
+        distributions::put(&mut transaction, &received.piece).await?;
+        if let Some(document) = &received.replaced {
+            let (id, language) = (&manifest.content_id, &received.piece.language);
+            distributions::keep_replaced(&mut transaction, id, language, document, now).await?;
+        }
+    }
+    known.said.state = distributions::standing(&mut transaction, &manifest.content_id).await?;
+    distributions::note(&mut transaction, &known, now).await?;
+    transaction.commit().await?;
+    tracing::info!(distribution = item.distribution, revision = item.revision, state = ?known.said.state, "content was received");
+    Ok(())
+}
+
+async fn fetch(state: &AppState, digest: &str) -> Result<Fetched, Refused> {
+    let failed = |message: String| Refused::Failed(message);
+    let digest: Digest = digest.parse().map_err(|_| failed("the item's digest is none".to_owned()))?;
+    let bytes = state.hub.content(&digest).await?;
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .map_err(|error| failed(format!("this release of the node cannot read the manifest: {error}")))?;
+    let chosen = receive::languages(&manifest, &state.node.language).map_err(failed)?;
+    let fetching = chosen.into_iter().map(|(language, digest)| async move {
+        let bytes = state.hub.content(&digest).await?;
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if !body.is_object() || !is_storable(&body) {
+            return Err(Refused::Failed(format!("the content in {language} is no JSON object that can be stored")));
+        }
+        Ok((language, body))
+    });
+    let bodies = stream::iter(fetching).buffer_unordered(FETCHES).try_collect().await?;
+    Ok(Fetched { manifest, bodies })
+}
+
+/// What becomes of each piece, by language; pieces in languages that are no longer chosen are archived.
+async fn merge(
+    state: &AppState,
+    connection: &mut PgConnection,
+    manifest: &Manifest,
+    bodies: BTreeMap<String, Value>,
+    fresh: bool,
+) -> Result<BTreeMap<String, Received>, sqlx::Error> {
+    let now = state.clock.now();
+    let mut received = BTreeMap::new();
+    for mut piece in contents::of_content(connection, &manifest.content_id).await? {
+        let language = piece.language.clone();
+        if fresh && piece.state == State::Archived {
+            piece.state = State::Published;
+        }
+        let next = match bodies.get(&language) {
+            Some(body) => receive::next(piece, manifest, body, now),
+            None => {
+                let changes = piece.state != State::Archived;
+                piece.state = State::Archived;
+                Received { piece, replaced: None, locked: Vec::new(), changes }
+            }
+        };
+        received.insert(language, next);
+    }
+    for (language, body) in bodies {
+        received
+            .entry(language.clone())
+            .or_insert_with(|| receive::first(new_id(now), manifest, &language, &body, now));
+    }
+    Ok(received)
+}
+
+/// What would happen.
+fn answer(received: &BTreeMap<String, Received>) -> ContentPlan {
+    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    let locked = received.values().flat_map(|received| &received.locked);
+    let conflicts =
+        received.values().flat_map(|received| received.piece.conflicts.iter().map(|conflict| &conflict.path));
+    let paths = locked.clone().chain(conflicts.clone()).take(MAX_PATHS);
+    ContentPlan {
+        changes: received.values().any(|received| received.changes),
+        conflicts: count(conflicts.count()),
+        locked_edits: count(locked.count()),
+        paths: paths.map(|path| path.to_string().chars().take(MAX_MESSAGE).collect()).collect(),
+    }
+}

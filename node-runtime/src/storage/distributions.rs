@@ -1,0 +1,265 @@
+//! `distributions`: what the centre has told the node to hold and what came of it, and the pieces that it brought.
+
+use std::time::Duration;
+
+use fateh_common::sql::{new_id, to_sql};
+use fateh_crds::{ContentAcknowledgement, ContentPlan, ContentState, Removal};
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::contents::{self, Content};
+
+/// Takes the turn to carry out what the node is told, or keeps it; false when another replica holds it.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn take_turn(
+    connection: &mut PgConnection,
+    holder: Uuid,
+    lease: Duration,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let until = now.saturating_add(lease).unwrap_or(now);
+    let taken =
+        sqlx::query("UPDATE local_node.distribution_turn SET holder = $1, until = $2 WHERE holder = $1 OR until < $3")
+            .bind(holder)
+            .bind(to_sql(until))
+            .bind(to_sql(now))
+            .execute(connection)
+            .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+/// What came of one thing that the node was told, or asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What is said about it.
+    pub said: ContentAcknowledgement,
+    /// The content that it is about, once that is known.
+    pub content_id: Option<String>,
+    /// Fields that the node may not edit.
+    pub locked_fields: Vec<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    distribution: String,
+    dry_run: bool,
+    content_id: Option<String>,
+    revision: String,
+    attempt: i32,
+    state: String,
+    digest: Option<String>,
+    message: Option<String>,
+    plan: Option<Json<ContentPlan>>,
+    locked_fields: Json<Vec<String>>,
+}
+
+impl From<Row> for Known {
+    fn from(row: Row) -> Self {
+        let state = match row.state.as_str() {
+            "Applied" => ContentState::Applied,
+            "Merged" => ContentState::Merged,
+            "Conflicted" => ContentState::Conflicted,
+            "Removed" => ContentState::Removed,
+            _ => ContentState::Failed,
+        };
+        let said = ContentAcknowledgement {
+            distribution: row.distribution,
+            revision: row.revision,
+            attempt: row.attempt,
+            state,
+            active_digest: row.digest,
+            message: row.message,
+            dry_run: row.dry_run,
+            plan: row.plan.map(|plan| plan.0),
+        };
+        Self { said, content_id: row.content_id, locked_fields: row.locked_fields.0 }
+    }
+}
+
+/// Everything that is known, sorted.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn all(connection: &mut PgConnection) -> Result<Vec<Known>, sqlx::Error> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT distribution, dry_run, content_id, revision, attempt, state, digest, message, plan, locked_fields
+         FROM local_node.distributions ORDER BY distribution, dry_run",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(Known::from).collect())
+}
+
+/// Notes what came of something.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn note(connection: &mut PgConnection, known: &Known, now: Timestamp) -> Result<(), sqlx::Error> {
+    let said = &known.said;
+    let state = match said.state {
+        ContentState::Applied => "Applied",
+        ContentState::Merged => "Merged",
+        ContentState::Conflicted => "Conflicted",
+        ContentState::Removed => "Removed",
+        ContentState::Failed | ContentState::Pending => "Failed",
+    };
+    sqlx::query(
+        "INSERT INTO local_node.distributions
+             (distribution, dry_run, content_id, revision, attempt, state, digest, message, plan, locked_fields, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (distribution, dry_run) DO UPDATE SET content_id = excluded.content_id, revision = excluded.revision,
+             attempt = excluded.attempt, state = excluded.state, digest = excluded.digest, message = excluded.message,
+             plan = excluded.plan, locked_fields = excluded.locked_fields, updated_at = excluded.updated_at",
+    )
+    .bind(&said.distribution)
+    .bind(said.dry_run)
+    .bind(&known.content_id)
+    .bind(&said.revision)
+    .bind(said.attempt)
+    .bind(state)
+    .bind(&said.active_digest)
+    .bind(&said.message)
+    .bind(said.plan.as_ref().map(Json))
+    .bind(Json(&known.locked_fields))
+    .bind(to_sql(now))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Forgets what nobody speaks of any more.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn forget(connection: &mut PgConnection, distribution: &str, dry_run: bool) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM local_node.distributions WHERE distribution = $1 AND dry_run = $2")
+        .bind(distribution)
+        .bind(dry_run)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Fields of some content that the node may not edit.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn locked_fields(connection: &mut PgConnection, content_id: &str) -> Result<Vec<String>, sqlx::Error> {
+    let found: Option<Json<Vec<String>>> = sqlx::query_scalar(
+        "SELECT locked_fields FROM local_node.distributions WHERE content_id = $1 AND NOT dry_run AND state <> 'Removed'
+         ORDER BY updated_at DESC LIMIT 1",
+    )
+    .bind(content_id)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.map(|found| found.0).unwrap_or_default())
+}
+
+/// Writes a piece that came from the centre, whatever it was before.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn put(connection: &mut PgConnection, piece: &Content) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO local_node.local_content AS c (id, global_content_id, type, title, content, is_customized, customization,
+             language, status, upstream, base, conflicts, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+         ON CONFLICT (global_content_id, language) DO UPDATE SET type = excluded.type, title = excluded.title,
+             content = excluded.content, is_customized = excluded.is_customized, customization = excluded.customization,
+             status = excluded.status, upstream = excluded.upstream, base = excluded.base, conflicts = excluded.conflicts,
+             updated_at = excluded.updated_at, revision = c.revision + 1",
+    )
+    .bind(piece.id)
+    .bind(&piece.global_id)
+    .bind(piece.kind)
+    .bind(&piece.title)
+    .bind(&piece.content)
+    .bind(piece.is_customized)
+    .bind(&piece.customization)
+    .bind(&piece.language)
+    .bind(piece.state)
+    .bind(&piece.upstream)
+    .bind(&piece.base)
+    .bind(Json(&piece.conflicts))
+    .bind(to_sql(piece.created_at))
+    .bind(to_sql(piece.updated_at))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Keeps what the node had changed and lost.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn keep_replaced(
+    connection: &mut PgConnection,
+    content_id: &str,
+    language: &str,
+    document: &Value,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO local_node.replaced_content (id, content_id, language, document, replaced_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(new_id(now))
+    .bind(content_id)
+    .bind(language)
+    .bind(document)
+    .bind(to_sql(now))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Removes the pieces of some content as asked.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn remove(
+    connection: &mut PgConnection,
+    content_id: &str,
+    how: Removal,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let statement = match how {
+        Removal::Keep => return Ok(()),
+        Removal::Archive => {
+            "UPDATE local_node.local_content SET status = 'archived', revision = revision + 1, updated_at = $2
+             WHERE global_content_id = $1 AND status <> 'archived'"
+        }
+        Removal::Delete => {
+            "DELETE FROM local_node.local_content WHERE global_content_id = $1 AND $2::timestamptz IS NOT NULL"
+        }
+    };
+    if how == Removal::Delete {
+        for piece in contents::of_content(connection, content_id).await?.iter().filter(|piece| piece.is_customized) {
+            let document = crate::content::edit::document(&piece.title, &piece.content);
+            keep_replaced(connection, content_id, &piece.language, &document, now).await?;
+        }
+    }
+    sqlx::query(statement).bind(content_id).bind(to_sql(now)).execute(connection).await.map(drop)
+}
+
+/// How many places of a node's content wait for a decision, and whether any of it was edited.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn standing(connection: &mut PgConnection, content_id: &str) -> Result<ContentState, sqlx::Error> {
+    let (conflicted, customized): (bool, bool) = sqlx::query_as(
+        "SELECT coalesce(bool_or(jsonb_array_length(conflicts) > 0), false), coalesce(bool_or(is_customized), false)
+         FROM local_node.local_content WHERE global_content_id = $1",
+    )
+    .bind(content_id)
+    .fetch_one(connection)
+    .await?;
+    Ok(match (conflicted, customized) {
+        (true, _) => ContentState::Conflicted,
+        (false, true) => ContentState::Merged,
+        (false, false) => ContentState::Applied,
+    })
+}
