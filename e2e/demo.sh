@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job, end to end: a cluster, the platform, three nodes, the first admin of one of them,
-# a user, a fourth node by the hub's API with revenue on it, and what `kubectl` and the hub show of
+# a user, a course rolled out in stages, a fourth node by the hub's API with revenue on it, and what `kubectl` and the hub show of
 # it. Everything is left running. A second run takes seconds.
 source "$(dirname "$0")/cluster/lib.sh"
 "$here/up.sh"
@@ -62,6 +62,37 @@ echo "  and added the user $name"
 
 shown() { [ "$(kubectl get localnode riyadh -o jsonpath='{.status.statistics.users.total}')" -gt "$users" ]; }
 await 30 "the new count in the status of riyadh" shown
+
+echo "content:"
+rollout() { kubectl get cdist algebra-1 -o jsonpath="{.status.$1}" 2>/dev/null; }
+is() { [ "$(rollout "$1")" = "$2" ]; }
+reports() { [ "$(kubectl get localnodes riyadh cairo jakarta -o json | jq '[.items[].status.conditions[] | select(.type == "Reporting" and .status == "True")] | length')" = 3 ]; }
+await 120 "reports of all three" reports
+# distribute VERSION FILTER: the sample, changed by a jq filter, through its gate.
+distribute() {
+  kubectl create -f "$root/manifests/samples/content/algebra-1.yaml" --dry-run=client -o json | jq --arg version "$1" "$2" | kubectl apply -f - >/dev/null
+  current() { is current.version "$1" && { is phase AwaitingApproval || is phase Complete; }; }
+  await 60 "version $1 on riyadh, the canary" current "$1"
+  kubectl annotate cdist algebra-1 --overwrite "fateh-platform.com/approve=$(rollout current.revision)/everyone" >/dev/null
+  await 60 "version $1 everywhere, once it was approved" is phase Complete
+}
+distribute 1.0 '.spec.content.version = $version'
+echo "  the course algebra-1 is at riyadh, and, once approved, at cairo and jakarta"
+at riyadh
+id=$(call GET '/api/local/content?language=ar' "$access" < /dev/null | jq -r '[.data.content[] | select(.type == "course")][0].id')
+piece=$(call GET "/api/local/content/$id" "$access" < /dev/null)
+if [ "$(jq .data.isCustomized <<< "$piece")" = false ]; then
+  tag=$(curl -sS -o /dev/null -D - --cacert "$dev/ca.crt" --resolve "$host:8443:127.0.0.1" -H "Authorization: Bearer $access" \
+    -H 'Accept-Language: en' "$url/api/local/content/$id" | tr -d '\r' | awk 'tolower($1) == "etag:" {print $2}')
+  jq '{content: (.data.content | .lessons += [{id: "riyadh", title: "من الرياض", text: "أمثلة من سوق الرياض"}])}' <<< "$piece" \
+    | call PATCH "/api/local/content/$id" "$access" "If-Match: $tag" >/dev/null
+  echo "  the admin of riyadh added a lesson to it"
+fi
+distribute 1.1 '.spec.content.version = $version | .spec.content.source.inline.ar.lessons[0].text += " وهكذا نبدأ."'
+own=$(call GET "/api/local/content/$id" "$access" < /dev/null | jq '[.data.content.lessons[] | select(.id == "riyadh")] | length')
+[ "$own" = 1 ] || fail "the lesson that riyadh added is gone"
+echo "  version 1.1 came after it, and riyadh's own lesson is still there"
+kubectl get cdist
 
 echo "the hub:"
 at hub

@@ -9,6 +9,7 @@ mod hub;
 #[path = "../../tests/node/peer.rs"]
 #[expect(dead_code, reason = "shared with the tests of the node")]
 mod peer;
+mod rollouts;
 mod rotation;
 
 /// Whether there is time for what takes long: `make soak`.

@@ -19,6 +19,7 @@ refund-too-large = More than is left of this revenue
 still-running = The same request is still under way; ask again in a moment
 unknown-user = There is no user with this userId on this node
 content-distributed = What the centre has distributed cannot be deleted here; archive it
+field-locked = The centre has locked this field: { $path }
 nothing-to-revert = There is nothing to put back at this place
 no-such-conflict = There is no such conflict, or it cannot be settled so
 hub-refuses = The centre gives no token for this account

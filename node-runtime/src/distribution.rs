@@ -35,6 +35,8 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(120);
 /// How often is looked without an event: conflicts that were settled are told then.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How soon after an edit the centre is told.
+const COALESCE: Duration = Duration::from_secs(1);
 /// When another replica is at it.
 const NOT_OURS: Duration = Duration::from_secs(5);
 /// After the first failure; each further one doubles it.
@@ -105,6 +107,7 @@ pub async fn run(state: AppState, client: Client, stop: CancellationToken) {
                 }
                 None => return,
             },
+            () = state.edited.notified(), if told.is_some() => tokio::time::sleep(COALESCE).await,
             () = tokio::time::sleep(pause), if told.is_some() => {}
             () = stop.cancelled() => return,
         }
@@ -309,13 +312,12 @@ async fn merge(
         if fresh && piece.state == State::Archived {
             piece.state = State::Published;
         }
-        let next = match bodies.get(&language) {
-            Some(body) => receive::next(piece, manifest, body, now),
-            None => {
-                let changes = piece.state != State::Archived;
-                piece.state = State::Archived;
-                Received { piece, replaced: None, locked: Vec::new(), changes }
-            }
+        let next = if let Some(body) = bodies.get(&language) {
+            receive::next(piece, manifest, body, now)
+        } else {
+            let changes = piece.state != State::Archived;
+            piece.state = State::Archived;
+            Received { piece, replaced: None, locked: Vec::new(), changes }
         };
         received.insert(language, next);
     }

@@ -44,6 +44,8 @@ pub struct Inner {
     pub centre: Centre,
     /// Rung when there is something to tell the centre.
     pub told: Notify,
+    /// Rung when distributed content was edited, or a conflict settled.
+    pub edited: Notify,
     /// This process, among the replicas.
     pub replica: Uuid,
 }
@@ -86,6 +88,7 @@ impl AppState {
             keys,
             hub,
             told: Notify::new(),
+            edited: Notify::new(),
             replica: Uuid::new_v4(),
         }))
     }

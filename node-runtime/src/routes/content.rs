@@ -24,11 +24,14 @@ use uuid::Uuid;
 
 use super::{Answer, Nothing};
 use crate::{
-    content::{Path, edit, merge},
+    content::{Path, edit, merge, receive},
     permissions::{EditContent, May, ReadContent},
     signed_in::SignedIn,
     state::AppState,
-    storage::contents::{self, Content, Filter, Kind, Listed, State as Standing},
+    storage::{
+        contents::{self, Content, Filter, Kind, Listed, State as Standing},
+        distributions,
+    },
 };
 
 /// Bytes of one piece; the body limit of a request leaves room for it.
@@ -351,9 +354,22 @@ async fn keep(state: &AppState, mut piece: Content) -> Result<Content, ApiError>
         "field-content",
     );
     problems.refuse()?;
-    if !contents::replace(&mut *state.connection().await?, &piece).await? {
+    let mut connection = state.connection().await?;
+    if let Some(id) = &piece.global_id {
+        let locked = distributions::locked_fields(&mut connection, id).await?;
+        let edits = merge::edits(
+            piece.upstream.as_ref().unwrap_or(&Value::Null),
+            &edit::document(&piece.title, &piece.content),
+        );
+        if let Some(path) = edits.iter().find(|path| receive::is_locked(path, &locked)) {
+            return Err(ApiError::Because(StatusCode::CONFLICT, "field-locked", vec![("path", path.to_string())]));
+        }
+    }
+    if !contents::replace(&mut connection, &piece).await? {
         return Err(CHANGED_MEANWHILE);
     }
+    // What the centre is told of the node's edits.
+    state.edited.notify_one();
     piece.revision += 1;
     Ok(piece)
 }
@@ -374,7 +390,7 @@ struct Alteration {
 /// Change a piece. What was distributed keeps upstream's value beside, so that a change can be put back.
 #[utoipa::path(patch, path = "/api/local/content/{id}", tag = "content", request_body = Alteration,
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of what is changed")),
-    responses((status = 200, body = Answer<Piece>), (status = 404), (status = 412), (status = 428)),
+    responses((status = 200, body = Answer<Piece>), (status = 404), (status = 409), (status = 412), (status = 428)),
     security(("token" = [])))]
 async fn change(
     State(state): State<AppState>,
