@@ -6,7 +6,7 @@ use std::{
 };
 
 use fateh_common::clock::Clock;
-use fateh_crds::{DatabaseServer, LocalNode, NodeReport};
+use fateh_crds::{DatabaseServer, LocalNode, NodeContent, NodeReport};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
@@ -52,6 +52,8 @@ pub struct Context {
     pub wake: UnboundedSender<String>,
     /// NodeReports, as watched.
     pub reports: Store<NodeReport>,
+    /// NodeContents, as watched.
+    pub contents: Store<NodeContent>,
     /// Since when reports are watched, once their first listing is in the cache: silence before it is not the nodes'.
     pub reports_since: Arc<OnceLock<Instant>>,
     /// Failures in a row, by object.

@@ -18,4 +18,5 @@ mod validate;
 pub use controller::{Watches, run};
 pub use observe::{Placement, connect};
 pub use place::{Load, Placements, connections_allowed, full, loads};
+pub use report::Items;
 pub use validate::{ValidNode, validate};

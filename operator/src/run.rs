@@ -1,6 +1,7 @@
 //! Starts the operator: clients, caches, controllers and the management port; and ends it.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -54,7 +55,7 @@ pub enum RunError {
     Kubernetes(#[from] kube::Error),
     /// The management port could not be opened, or signals not be heard.
     #[error("open the management port {0}")]
-    Listen(std::net::SocketAddr, #[source] std::io::Error),
+    Listen(SocketAddr, #[source] std::io::Error),
     /// Signals could not be heard.
     #[error("listen for signals")]
     Signals(#[source] std::io::Error),
@@ -94,6 +95,10 @@ impl Readiness for Caches {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))
+}
+
 /// UID of the cluster, as soon as the API server tells it; none when `stop` comes first.
 ///
 /// An operator that ended because the API server is away would be started later and later.
@@ -126,8 +131,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let client = Client::try_from(config.clone())?;
     let fence = if settings.leader_election { Fence::default() } else { Fence::open() };
     let fenced = client::fenced(config, fence.clone())?;
-    let address = settings.management_address;
-    let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))?;
+    let listener = listen(settings.management_address).await?;
 
     let (servers, servers_writer) = reflector::store();
     let caches = Caches {
@@ -144,7 +148,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         watch::note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
     let (nodes, nodes_writer) = reflector::store();
     let all_nodes = watch::events(Api::<LocalNode>::all(client.clone()), everything(), resync).modify(watch::forget);
-    let rollouts = Rollouts::new(&client, &settings).map_err(RunError::Hub)?;
+    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
+    let rollouts = Rollouts::new(&client, &settings, wake.clone()).map_err(RunError::Hub)?;
     let of_nodes = rollouts.signals.clone();
     let watched_nodes = watch::note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled)
         .inspect_ok(move |event| of_nodes.nodes(event))
@@ -161,8 +166,6 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             }
         })
         .touched_objects();
-    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
-
     let metrics = Metrics::new()?;
     let clock = Clock::system();
     let mut candidate = settings
@@ -185,6 +188,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         newest: Newest::default(),
         wake,
         reports: reports.clone(),
+        contents: rollouts.contents(),
         reports_since,
         backoff: Backoff::default(),
         sizes: Throttle::new(SIZE_INTERVAL),

@@ -41,7 +41,7 @@ use super::{
     build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET, TLS_READER},
     delete::{self, Step},
     observe,
-    report::{self, Admin, Pass},
+    report::{self, Admin, Items, Pass},
     reporting,
     validate::{ValidNode, validate},
 };
@@ -212,6 +212,8 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
     let reporting = reporting::judged(context, report.as_deref());
     let status = report.and_then(|report| report.status.clone());
     let mut pass = Pass::begin(node.metadata.generation, status, reporting);
+    let content = ObjectRef::new(CHILD_NAME).within(&fateh_crds::namespace_of(&node.name_any()));
+    pass.items = context.contents.get(&content).map(|content| Items::of(&content)).unwrap_or_default();
     pass.size_may_move = context.sizes.allows(&node.name_any(), Instant::now());
     let outcome = if node.metadata.deletion_timestamp.is_some() {
         match in_time(take_down(context, node, &mut pass)).await {

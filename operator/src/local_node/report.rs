@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fateh_common::money::format_minor_units;
 use fateh_crds::{
-    ContentStatus, DatabaseStatus, HandledRequests, LocalNodeStatus, NodeReportStatus, NodeState, Phase, RuntimeStatus,
-    StatisticsStatus,
+    ContentState, ContentStatus, DatabaseStatus, HandledRequests, LocalNodeStatus, NodeContent, NodeReportStatus,
+    NodeState, Phase, RuntimeStatus, StatisticsStatus,
 };
 use jiff::Timestamp;
 
@@ -42,6 +42,8 @@ pub struct Pass {
     pub routed: bool,
     /// The node's report.
     pub report: Option<NodeReportStatus>,
+    /// How many items the node is told to hold, holds, and did not take.
+    pub items: Items,
     /// Whether it is recent.
     pub reporting: Reporting,
     /// What was asked for by annotation and was taken up now.
@@ -54,6 +56,41 @@ pub struct Pass {
     pub failure: Option<Failure>,
     /// How far a deletion has come: what is awaited, in one word and a sentence.
     pub deletion: Option<(&'static str, String)>,
+}
+
+/// Items of a node's content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Items {
+    /// Those that it is told to hold.
+    pub desired: i32,
+    /// Those of them that it holds.
+    pub applied: i32,
+    /// Those of them that it did not take.
+    pub failed: i32,
+}
+
+impl Items {
+    /// Counted in a NodeContent. An acknowledgement counts for what it names alone.
+    #[must_use]
+    pub fn of(content: &NodeContent) -> Self {
+        let said = content.status.as_ref().map(|status| &*status.items).unwrap_or_default();
+        let mut items = Self::default();
+        for item in content.spec.items.iter().filter(|item| !item.dry_run && item.removal.is_none()) {
+            items.desired += 1;
+            let said = said.iter().find(|said| {
+                !said.dry_run
+                    && said.distribution == item.distribution
+                    && said.revision == item.revision
+                    && said.attempt == item.attempt
+            });
+            match said.map(|said| (said.state, said.active_digest.as_ref() == Some(&item.digest))) {
+                Some((ContentState::Failed, _)) => items.failed += 1,
+                Some((_, true)) => items.applied += 1,
+                _ => {}
+            }
+        }
+        items
+    }
 }
 
 /// State of the first admin.
@@ -110,6 +147,7 @@ impl Pass {
             workload: None,
             routed: false,
             report,
+            items: Items::default(),
             reporting,
             handled: HandledRequests::default(),
             rotated: Vec::new(),
@@ -180,7 +218,7 @@ pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalN
         namespace: pass.namespace.clone().or_else(|| previous.namespace.clone()),
         database: database_status(pass, previous.database.as_ref()),
         runtime: runtime(pass.image.clone(), pass.workload.as_ref(), pass.report.as_ref(), previous.runtime.as_ref()),
-        content: Some(content(pass.report.as_ref())),
+        content: Some(content(pass.report.as_ref(), pass.items)),
         statistics: statistics(pass.report.clone(), previous.statistics.clone()),
         handled: handled(&pass.handled, &previous.handled),
     }
@@ -363,10 +401,10 @@ fn runtime(
     Some(RuntimeStatus { image, replicas: workload.wanted, ready_replicas: workload.ready, version })
 }
 
-fn content(report: Option<&NodeReportStatus>) -> ContentStatus {
-    // Rollouts are counted by their own controller; until a node holds distributed content there is none to want.
+fn content(report: Option<&NodeReportStatus>, items: Items) -> ContentStatus {
     let customised = report.map_or(0, |report| i32::try_from(report.statistics.content.customised).unwrap_or(i32::MAX));
-    ContentStatus { customised, summary: "0/0".to_owned(), ..ContentStatus::default() }
+    let Items { desired, applied, failed } = items;
+    ContentStatus { desired, applied, failed, customised, summary: format!("{applied}/{desired}") }
 }
 
 /// Figures that did not change keep the time at which they last did.

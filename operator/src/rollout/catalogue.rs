@@ -126,6 +126,8 @@ async fn code(answer: Response) -> String {
 }
 
 fn away(error: reqwest::Error) -> Failure {
-    // Without the address: it says nothing that a reader of status can use.
-    Failure::Hub(error.without_url().to_string())
+    // Without the address, which says nothing that a reader of status can use; with what lies under it, which does.
+    let error = error.without_url();
+    let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    Failure::Hub(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }

@@ -6,26 +6,28 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fateh_crds::{ContentDistribution, LocalNode, NodeContent};
+use fateh_crds::{ContentDistribution, LocalNode, NODE_LABEL, NodeContent};
 use kube::{ResourceExt, runtime::watcher::Event};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::controller::Dirty;
-use crate::conditions;
+use crate::{conditions, local_node::Items};
 
 /// Tells the rollouts' controller what changed.
 #[derive(Clone)]
 pub struct Signals {
     to: UnboundedSender<Dirty>,
+    /// Takes the names of nodes whose status is to say something else of their content.
+    wake: UnboundedSender<String>,
     /// What was looked at of each object when it was seen last.
     seen: Arc<Mutex<HashMap<(&'static str, String), u64>>>,
 }
 
 impl Signals {
-    /// Signals that arrive at the other end of `to`.
+    /// Signals that arrive at the other ends.
     #[must_use]
-    pub fn new(to: UnboundedSender<Dirty>) -> Self {
-        Self { to, seen: Arc::default() }
+    pub fn new(to: UnboundedSender<Dirty>, wake: UnboundedSender<String>) -> Self {
+        Self { to, wake, seen: Arc::default() }
     }
 
     /// What the watch of nodes sees.
@@ -57,6 +59,14 @@ impl Signals {
         for name in names {
             let _ = self.to.send(Dirty::One(name.clone()));
         }
+        let Some(node) = content.labels().get(NODE_LABEL) else { return };
+        // What was only told is no news for the node's status yet: release and acknowledgement make one.
+        let Items { desired, applied, failed } = Items::of(content);
+        let said = content.status.iter().flat_map(|status| &status.items);
+        let said: Vec<_> = said.map(|said| (&said.distribution, &said.revision, said.attempt)).collect();
+        if applied + failed == desired && self.is_news("NodeContent", node.clone(), &(failed, said)) {
+            let _ = self.wake.send(node.clone());
+        }
     }
 
     /// A distribution: what is asked for, not what is known of it.
@@ -81,7 +91,11 @@ impl Signals {
     }
 
     fn node_is_gone(&self, name: &str) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&("LocalNode", name.to_owned()));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in ["LocalNode", "NodeContent"] {
+            seen.remove(&(kind, name.to_owned()));
+        }
+        drop(seen);
         let _ = self.to.send(Dirty::All);
     }
 

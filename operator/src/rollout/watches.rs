@@ -7,11 +7,12 @@ use futures::{StreamExt, future};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{
-        WatchStreamExt, reflector,
+        WatchStreamExt,
+        reflector::{self, Store},
         watcher::{self, Event},
     },
 };
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,16 +36,16 @@ pub struct Rollouts {
 }
 
 impl Rollouts {
-    /// Watches ContentDistributions and NodeContents.
+    /// Watches ContentDistributions and NodeContents; `wake` takes the names of nodes whose count of items changed.
     ///
     /// # Errors
     /// When the way to the hub cannot be prepared.
-    pub fn new(client: &Client, settings: &Settings) -> Result<Self, reqwest::Error> {
+    pub fn new(client: &Client, settings: &Settings, wake: UnboundedSender<String>) -> Result<Self, reqwest::Error> {
         let runtime = &settings.runtime;
         let catalogue =
             runtime.hub_url.as_deref().map(|url| Catalogue::new(url, runtime.hub_token.clone())).transpose()?;
         let (to, dirty) = unbounded_channel();
-        let signals = Signals::new(to);
+        let signals = Signals::new(to, wake);
         let (distributions, distributions_writer) = reflector::store();
         let (contents, contents_writer) = reflector::store();
         let (distributions_filled, contents_filled) = (CancellationToken::new(), CancellationToken::new());
@@ -82,6 +83,12 @@ impl Rollouts {
         });
         let caches = Caches { distributions, contents };
         Ok(Self { signals, caches, catalogue, dirty, watches, distributions_filled, contents_filled })
+    }
+
+    /// NodeContents, as watched.
+    #[must_use]
+    pub fn contents(&self) -> Store<NodeContent> {
+        self.caches.contents.clone()
     }
 
     /// Runs the controller until `stop`, when it finishes the pass that it has begun.

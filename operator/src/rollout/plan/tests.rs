@@ -23,7 +23,7 @@ fn node(number: usize) -> Node {
         name: format!("node-{number}"),
         uid: format!("uid-{number}"),
         created_at: Timestamp::from_second(0).unwrap(),
-        labels: [("ring".to_owned(), if number % 2 == 0 { "even" } else { "odd" }.to_owned())].into(),
+        labels: [("ring".to_owned(), if number.is_multiple_of(2) { "even" } else { "odd" }.to_owned())].into(),
         active: true,
         reporting_since: Some(Timestamp::from_second(1).unwrap()),
         item: None,
