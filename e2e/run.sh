@@ -28,8 +28,6 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 "$here/up.sh"
 echo "$$ $(start_time $$)" > "$run/story.pid"
-# Most stories are told while the hub is away; the one about it listens there.
-export FATEH_HUB=$node_ip:8099
 "$here/deploy.sh"
 cd "$root"
 export KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH RUST_BACKTRACE=0

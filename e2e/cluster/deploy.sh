@@ -25,7 +25,7 @@ helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system \
   --set baseDomain="$base_domain" --set publicPort=8443 --set ingress.className=traefik \
   --set "ingress.cidrs={$node_ip/32}" --set "apiServerCIDRs={$node_ip/32,${service_cidr%.*}.1/32}" \
   --set hub.enabled=true --set hub.image="$hub" --set hub.adminEmail=layla@example.com \
-  --set hub.clusterIssuer=https://kubernetes.default.svc.cluster.local ${FATEH_HUB:+--set hub.url="http://$FATEH_HUB"} \
+  --set hub.clusterIssuer=https://kubernetes.default.svc.cluster.local \
   --set databaseServer.host="$node_ip" --set "databaseServer.cidrs={$node_ip/32}" \
   --set databaseServer.tls.mode=VerifyFull --set databaseServer.tls.caSecret=postgres-ca >/dev/null
 

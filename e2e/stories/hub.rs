@@ -13,7 +13,7 @@ use crate::backbone::{PASSWORD, answers, host, kubectl, kubectl_json, run, wait_
 const EMAIL: &str = "layla@example.com";
 
 /// The hub's host, and the access token of the first platform admin, who accepts the invitation the first time.
-async fn admin() -> (Http, String) {
+pub async fn admin() -> (Http, String) {
     let hub = host("hub");
     let template = "go-template={{.data.token | base64decode}}";
     if let Ok(token) = run("kubectl", &["get", "secret", "hub-invitation", "-n", "fateh-system", "-o", template]).await

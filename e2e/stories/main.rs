@@ -6,9 +6,6 @@ mod audit;
 mod backbone;
 mod disturbing;
 mod hub;
-#[path = "../../tests/node/peer.rs"]
-#[expect(dead_code, reason = "shared with the tests of the node")]
-mod peer;
 mod rollouts;
 mod rotation;
 
