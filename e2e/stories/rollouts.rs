@@ -3,7 +3,10 @@
 use fateh_tests::{Http, eventually};
 use serde_json::{Value, json};
 
-use crate::backbone::{answers, apply, become_admin, host, invitation, kubectl, kubectl_json, run, wait_ready};
+use crate::{
+    backbone::{answers, apply, become_admin, host, invitation, kubectl, kubectl_json, wait_ready},
+    hub,
+};
 
 const NODES: [&str; 2] = ["hebron", "nablus"];
 
@@ -116,7 +119,37 @@ async fn a_course_reaches_nodes_in_stages_and_a_partner_s_edits_survive_its_next
         })
         .await;
     }
-    for name in NODES {
-        let _ = run("kubectl", &["delete", "localnode", name, "--wait=false"]).await;
-    }
+    kubectl(&["delete", "localnode", NODES[0], NODES[1], "--wait=false"]).await;
+}
+
+#[tokio::test]
+async fn content_of_the_catalogue_is_sent_by_the_hub_s_api() {
+    apply("jericho", "").await;
+    wait_ready("jericho").await;
+    kubectl(&["wait", "--for=condition=Reporting", "--timeout=120s", "localnode/jericho"]).await;
+    let http = host("jericho");
+    answers(&http).await;
+    let token = become_admin(&http, &invitation("jericho").await).await;
+    let (hub, admin) = hub::admin().await;
+    let content = json!({"id": "poems", "type": "Lesson", "title": {"ar": "قصائد", "en": "Poems"}});
+    hub.post("/api/global/content", Some(&admin), &content).await.data(201);
+    let draft = json!({"languages": {"ar": {"text": "قفا نبك"}, "en": {"text": "Stop, let us weep"}}});
+    hub.send("PUT", "/api/global/content/poems/versions/1", Some(&admin), "en", Some(&draft)).await.data(200);
+    let sent = json!({"contentId": "poems", "version": "1", "targetNodes": ["jericho"]});
+    assert_eq!(
+        hub.post("/api/global/content/distribute", Some(&admin), &sent).await.status,
+        409,
+        "a draft is not sent"
+    );
+    hub.post("/api/global/content/poems/versions/1/release", Some(&admin), &json!({})).await.data(200);
+    let sent = hub.post("/api/global/content/distribute", Some(&admin), &sent).await.data(202);
+    let follow = format!("/api/global/content/distributions/{}", sent["name"].as_str().unwrap());
+    eventually("the end of the rollout, as the hub sees it", 90, async || {
+        let progress = hub.get(&follow, Some(&admin)).await.data(200);
+        if progress["phase"] == "Complete" && progress["done"] == "1/1" { Ok(()) } else { Err(progress) }
+    })
+    .await;
+    let (piece, _) = piece(&http, &token).await;
+    assert_eq!((&piece["content"]["text"], &piece["type"]), (&json!("قفا نبك"), &json!("lesson")));
+    kubectl(&["delete", "contentdistribution/poems", "localnode/jericho", "--wait=false"]).await;
 }
