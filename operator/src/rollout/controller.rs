@@ -8,7 +8,7 @@ use std::{
 };
 
 use fateh_crds::{
-    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, ContentDistributionStatus, ContentItem,
+    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, ContentDistributionStatus, ContentItem, ContentState,
     DISTRIBUTION_FINALIZER, LocalNode, NodeContent, NodeState, PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
 };
 use futures::{StreamExt, stream};
@@ -113,6 +113,8 @@ pub async fn run(
         }
         let next = due.values().min().map(|at| at.duration_since(controller.context.clock.now()));
         let wait = next.map_or(Duration::from_secs(3600), |next| Duration::try_from(next).unwrap_or(Duration::ZERO));
+        // What came in during the pass.
+        let wait = if all || !names.is_empty() { GATHER } else { wait };
         tokio::select! {
             () = stop.cancelled() => return,
             some = dirty.recv() => {
@@ -123,7 +125,7 @@ pub async fn run(
                 }
             }
             Some(name) = heard.recv() => drop(names.insert(name)),
-            () = tokio::time::sleep(wait), if names.is_empty() && !all => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
@@ -142,6 +144,9 @@ fn continue_gathering(dirty: &mut UnboundedReceiver<Dirty>, names: &mut BTreeSet
         note(Some(some), names, all);
     }
 }
+
+/// What nodes are to be told, by their place in the fleet, and by whom.
+type Wanted = BTreeMap<usize, Vec<(String, Change)>>;
 
 /// What a pass leaves to later ones.
 #[derive(Default)]
@@ -179,12 +184,13 @@ impl Controller {
             }
         }
         // Status first: what it remembers must stand before anything is done that follows from it.
-        let mut wanted: BTreeMap<usize, Vec<(String, Change)>> = BTreeMap::new();
+        let mut wanted = Wanted::new();
         let mut letting_go = Vec::new();
         for mut part in parts {
             let name = part.resource.name_any();
             if let Ok(plan) = &part.outcome
-                && let Some(full) = plan.changes.iter().find_map(|(index, change)| fleet.is_full(*index, &name, change))
+                && let Some(full) =
+                    plan.changes.iter().find_map(|(index, change)| fleet.is_full(*index, &name, change, &wanted))
             {
                 part.outcome = Err(full);
             }
@@ -210,6 +216,10 @@ impl Controller {
                     outcome.wake.push((name, at));
                 }
             }
+        }
+        let names: BTreeSet<_> = distributions.iter().map(|resource| resource.name_any()).collect();
+        for (index, name) in fleet.left_behind(&names) {
+            wanted.entry(index).or_default().push((name, Change::Forget));
         }
         let writes = wanted.into_iter().map(|(index, changes)| {
             let (context, member) = (Arc::clone(&self.context), &fleet.members[index]);
@@ -332,8 +342,9 @@ impl Controller {
         let previous = resource.status.clone().unwrap_or_default();
         let generation = resource.metadata.generation;
         // What was wrong with the last try is said until one succeeds.
-        let ready = conditions::find(&previous.conditions, "Ready");
-        if part.publishing && ready.is_some_and(|ready| ready.reason == "HubUnreachable") {
+        let wrong = conditions::is_true(&previous.conditions, "Stalled")
+            || conditions::find(&previous.conditions, "Ready").is_some_and(|ready| ready.reason == "HubUnreachable");
+        if part.publishing && wrong && previous.observed_generation == generation {
             return Ok(());
         }
         let mut status = match &part.outcome {
@@ -399,13 +410,31 @@ impl Fleet {
         self.members.iter().map(|member| member.view(distribution)).collect()
     }
 
-    /// Why a node cannot take one item more.
-    fn is_full(&self, index: usize, distribution: &str, change: &Change) -> Option<Failure> {
+    /// Removals that were carried out, of distributions that are gone and forget nothing themselves any more.
+    fn left_behind(&self, names: &BTreeSet<String>) -> Vec<(usize, String)> {
+        let members = self.members.iter().enumerate();
+        let items = members.flat_map(|(index, member)| {
+            let items = member.content.iter().flat_map(|content| &content.spec.items);
+            items.filter(|item| !names.contains(&item.distribution)).map(move |item| (index, member, item))
+        });
+        let removed = items.filter(|(_, member, item)| {
+            let view = member.view(&item.distribution);
+            item.removal.is_some() && view.acknowledged().is_some_and(|said| said.state == ContentState::Removed)
+        });
+        removed.map(|(index, _, item)| (index, item.distribution.clone())).collect()
+    }
+
+    /// Why a node cannot take one item more; `wanted` is what others bring to it in the same pass.
+    fn is_full(&self, index: usize, distribution: &str, change: &Change, wanted: &Wanted) -> Option<Failure> {
         let member = self.members.get(index)?;
         let items = &member.content.as_ref()?.spec.items;
-        let has_one = items.iter().any(|item| item.distribution == distribution);
-        let more = matches!(change, Change::Put(_) | Change::Ask(_)) && !has_one;
-        (more && items.len() >= MAX_ITEMS).then(|| {
+        let is_new = |distribution: &str, change: &Change| {
+            let dry_run = matches!(change, Change::Ask(_));
+            let has_one = items.iter().any(|item| item.distribution == distribution && item.dry_run == dry_run);
+            matches!(change, Change::Put(_) | Change::Ask(_)) && !has_one
+        };
+        let others = wanted.get(&index).into_iter().flatten().filter(|(name, change)| is_new(name, change)).count();
+        (is_new(distribution, change) && items.len() + others >= MAX_ITEMS).then(|| {
             let message = format!(
                 "node {} holds {MAX_ITEMS} items already; delete distributions that are no longer needed, or exclude it in spec.targets.exclude",
                 member.node.name_any()

@@ -144,9 +144,9 @@ pub fn plan(rollout: &Rollout<'_>, nodes: &[Node], now: Timestamp) -> Plan {
     planner.release_those_that_left(nodes);
     let mut members = planner.members(nodes);
     match outcome(&planner.plan.status) {
+        _ if rollout.spec.mode == DistributionMode::Plan => planner.ask(&members),
         Some(ABORTED) => planner.lead_back(&mut members, ABORTED),
         Some(ROLLING_BACK | ROLLED_BACK) => planner.lead_back(&mut members, ROLLING_BACK),
-        _ if rollout.spec.mode == DistributionMode::Plan => planner.ask(&members),
         _ => planner.roll_out(&mut members),
     }
     planner.count(&members);
@@ -200,7 +200,9 @@ impl Planner<'_> {
             if node.is_target(self.rollout.spec) || node.reporting_since.is_none() {
                 continue;
             }
-            if let Some(item) = &node.item {
+            // Where it is only asked what would happen, or all is to stay as it is, nothing goes.
+            let stays = self.paused() || self.rollout.spec.mode == DistributionMode::Plan;
+            if let Some(item) = node.item.as_ref().filter(|_| !stays) {
                 self.remove(index, node, item);
             }
             if node.question.is_some() {
@@ -361,8 +363,9 @@ impl Planner<'_> {
         if state.phase == StagePhase::Running {
             let waits = tally.updating + tally.pending;
             let blocked = on_unreachable == UnreachablePolicy::Block && tally.unreachable > 0;
-            // All that are left cannot be reached, and those of a stage that names its nodes are what it is about.
-            let nothing_shown = tally.holds == 0 && tally.unreachable > 0 && places::names_its_nodes(&stage);
+            // All that are left cannot be reached: the first nodes must show something, and so must those that are named.
+            let wanted = places::names_its_nodes(&stage) || !shown;
+            let nothing_shown = tally.holds == 0 && tally.unreachable > 0 && wanted;
             if waits == 0 && nothing_shown && on_unreachable == UnreachablePolicy::Skip {
                 *verdict = Some(Verdict::StageUnreachable(stage.name.clone()));
             } else if waits == 0 && blocked {
@@ -425,7 +428,10 @@ impl Planner<'_> {
             (Some(again), _) => again.previous_digest.clone(),
             (None, Some(item)) if item.removal.is_none() => {
                 let good = node.holds().filter(|digest| !self.was_given_up(digest)).map(str::to_owned);
-                good.or_else(|| item.previous_digest.clone()).filter(|previous| previous != digest)
+                // What it was given back it held before, whether it has said so yet or not.
+                let given_back = || (item.stage == BACK).then(|| item.digest.clone());
+                let before = good.or_else(given_back).or_else(|| item.previous_digest.clone());
+                before.filter(|previous| previous != digest)
             }
             _ => None,
         };
@@ -451,11 +457,10 @@ impl Planner<'_> {
 
     /// Whether a revision is one that nodes were led back from.
     fn was_given_up(&self, digest: &str) -> bool {
-        let all = self.plan.status.history.iter().chain(&self.plan.status.current);
-        all.into_iter().any(|revision| {
-            revision.digest == digest
-                && matches!(revision.outcome.as_deref(), Some(ABORTED | ROLLING_BACK | ROLLED_BACK))
-        })
+        // As it ended the last time: one that was given up once may have been rolled out since.
+        let mut all = self.plan.status.current.iter().chain(&self.plan.status.history);
+        let latest = all.find(|revision| revision.digest == digest).and_then(|revision| revision.outcome.as_deref());
+        matches!(latest, Some(ABORTED | ROLLING_BACK | ROLLED_BACK))
     }
 
     /// Those that come late, once the last stage is done.
@@ -465,7 +470,9 @@ impl Planner<'_> {
         let in_last = Tally::of(members, self.stages().len() - 1, on_unreachable);
         let late: Vec<_> = members.iter().filter(|member| member.place == Place::CatchUp).collect();
         let failed = late.iter().filter(|member| matches!(member.standing, Standing::Failed(_))).count();
-        let updating = members.iter().filter(|member| matches!(member.standing, Standing::Updating(_))).count();
+        let on_the_way = |members: &[Member<'_>]| {
+            members.iter().filter(|member| matches!(member.standing, Standing::Updating(_))).count()
+        };
         let mut room = concurrency(&last, in_last.total);
         let budget = failures(&last, in_last.total) + 1;
         let bound = self.rollout.spec.rollout.on_failure != FailurePolicy::Continue;
@@ -480,10 +487,11 @@ impl Planner<'_> {
         } else {
             for index in 0..self.stages().len() {
                 let name = self.stages()[index].name.clone();
-                self.release(members, Place::Stage(index), &name, room.saturating_sub(updating));
+                let left = room.saturating_sub(on_the_way(members));
+                self.release(members, Place::Stage(index), &name, left);
             }
-            let on_the_way = members.iter().filter(|member| matches!(member.standing, Standing::Updating(_))).count();
-            self.release(members, Place::CatchUp, CATCH_UP, room.saturating_sub(on_the_way));
+            let left = room.saturating_sub(on_the_way(members));
+            self.release(members, Place::CatchUp, CATCH_UP, left);
         }
         let count = |wanted: fn(&Standing) -> bool| members.iter().filter(|member| wanted(&member.standing)).count();
         if bound && room == 0 && count(|standing| *standing == Standing::Pending) > 0 {

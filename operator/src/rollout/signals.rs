@@ -60,6 +60,10 @@ impl Signals {
             let _ = self.to.send(Dirty::One(name.clone()));
         }
         let Some(node) = content.labels().get(NODE_LABEL) else { return };
+        // One that was made anew has lost what the node was told.
+        if self.is_news("NodeContent", format!("{node} itself"), &content.uid()) {
+            self.everything();
+        }
         // What was only told is no news for the node's status yet: release and acknowledgement make one.
         let Items { desired, applied, failed } = Items::of(content);
         let said = content.status.iter().flat_map(|status| &status.items);
@@ -92,8 +96,12 @@ impl Signals {
 
     fn node_is_gone(&self, name: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for kind in ["LocalNode", "NodeContent"] {
-            seen.remove(&(kind, name.to_owned()));
+        for key in [
+            ("LocalNode", name.to_owned()),
+            ("NodeContent", name.to_owned()),
+            ("NodeContent", format!("{name} itself")),
+        ] {
+            seen.remove(&key);
         }
         drop(seen);
         let _ = self.to.send(Dirty::All);

@@ -72,8 +72,8 @@ impl Rollouts {
             match &event {
                 Ok(Event::Apply(it)) => of_contents.content(it),
                 // What a watch has missed.
-                Ok(Event::InitDone) => of_contents.everything(),
-                Ok(_) => {}
+                Ok(Event::InitDone | Event::Delete(_)) => of_contents.everything(),
+                Ok(Event::Init | Event::InitApply(_)) => {}
                 Err(error) => tracing::warn!(kind = "NodeContent", %error, "a watch failed"),
             }
             future::ready(())

@@ -36,6 +36,8 @@ pub fn places(rollout: &Rollout<'_>, status: &ContentDistributionStatus, members
             None => None,
         })
         .collect();
+    // What stages that take the next in order could not fill.
+    let mut unfilled = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
         let closed = matches!(status.stages[index].phase, StagePhase::Soaking | StagePhase::Done);
         // What a closed stage would have taken comes late.
@@ -43,18 +45,28 @@ pub fn places(rollout: &Rollout<'_>, status: &ContentDistributionStatus, members
         let mut quota = quota(stage, of_the_beginning).map(|quota| {
             let taken =
                 places.iter().zip(members).filter(|(it, node)| **it == Some(Place::Stage(index)) && node.active);
-            if closed { 0 } else { quota.saturating_sub(taken.count()) }
+            quota.saturating_sub(taken.count())
         });
         for (node, at) in members.iter().zip(&mut places).filter(|(_, at)| at.is_none()) {
             let takes = match &mut quota {
                 Some(left) => {
-                    let next = *left > 0 && node.active && node.reporting_since.is_some();
+                    let next = !closed && *left > 0 && node.active && node.reporting_since.is_some();
                     *left -= usize::from(next);
                     next
                 }
                 None => names(stage, node),
             };
             if takes {
+                *at = Some(place);
+            }
+        }
+        unfilled.extend(quota.map(|left| (place, left)));
+    }
+    // They would have taken those whom nobody else takes, if they could be reached; these catch up when they return.
+    for (place, mut left) in unfilled {
+        for (_, at) in members.iter().zip(&mut places).filter(|(node, at)| at.is_none() && node.active) {
+            if left > 0 {
+                left -= 1;
                 *at = Some(place);
             }
         }
