@@ -37,3 +37,6 @@ CREATE TABLE local_node.distribution_turn (
 );
 INSERT INTO local_node.distribution_turn VALUES (true, NULL, 'epoch');
 GRANT SELECT, UPDATE (holder, until) ON local_node.distribution_turn TO fateh_runtime;
+
+-- Whether the centre, and not the node, has archived a piece: then the centre may publish it again.
+ALTER TABLE local_node.local_content ADD COLUMN hidden_by_centre boolean NOT NULL DEFAULT false;

@@ -26,7 +26,7 @@ use crate::{
     report::FIELD_MANAGER,
     state::AppState,
     storage::{
-        contents::{self, State},
+        contents,
         distributions::{self, Known},
     },
 };
@@ -135,7 +135,9 @@ async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) 
         distributions::all(&mut connection).await?
     };
     let mut delayed = None;
-    for item in &content.spec.items {
+    // What goes makes room for what comes: another distribution may bring the same content.
+    let (removals, rest): (Vec<_>, Vec<_>) = content.spec.items.iter().partition(|item| item.removal.is_some());
+    for item in removals.into_iter().chain(rest) {
         let before = known.iter().find(|known| is_about(&known.said, item));
         let same =
             before.is_some_and(|known| (&known.said.revision, known.said.attempt) == (&item.revision, item.attempt));
@@ -193,7 +195,7 @@ async fn tell(api: &Api<NodeContent>, content: &NodeContent, said: &[ContentAckn
 async fn carry_out(state: &AppState, item: &ContentItem, before: Option<&Known>) -> Result<(), Delay> {
     let outcome = match item.removal {
         Some(how) => remove(state, item, how, before).await,
-        None => receive(state, item, before).await,
+        None => receive(state, item).await,
     };
     let message = match outcome {
         Ok(()) => return Ok(()),
@@ -231,7 +233,7 @@ async fn remove(state: &AppState, item: &ContentItem, how: Removal, before: Opti
     let mut transaction = connection.begin().await?;
     let content_id = before.and_then(|known| known.content_id.clone());
     if let Some(content_id) = &content_id {
-        distributions::remove(&mut transaction, content_id, how, now).await?;
+        distributions::remove(&mut transaction, &item.distribution, content_id, how, now).await?;
     }
     let known = Known { said: said(item, ContentState::Removed), content_id, locked_fields: Vec::new() };
     distributions::note(&mut transaction, &known, now).await?;
@@ -244,13 +246,14 @@ struct Fetched {
     bodies: BTreeMap<String, Value>,
 }
 
-async fn receive(state: &AppState, item: &ContentItem, before: Option<&Known>) -> Result<(), Refused> {
+async fn receive(state: &AppState, item: &ContentItem) -> Result<(), Refused> {
     tokio::time::sleep(SPREAD.mul_f64(rand::random())).await;
     let Fetched { manifest, bodies } = fetch(state, &item.digest).await?;
     let mut connection = state.database.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let fresh = before.is_none_or(|known| known.said.state == ContentState::Removed);
-    let received = merge(state, &mut transaction, &manifest, bodies, fresh).await?;
+    let languages: Vec<_> = bodies.keys().cloned().collect();
+    distributions::show(&mut transaction, &manifest.content_id, &languages).await?;
+    let received = merge(state, &mut transaction, &manifest, bodies).await?;
     let now = state.clock.now();
     let mut known = Known {
         said: said(item, ContentState::Applied),
@@ -271,6 +274,7 @@ async fn receive(state: &AppState, item: &ContentItem, before: Option<&Known>) -
             distributions::keep_replaced(&mut transaction, id, language, document, now).await?;
         }
     }
+    distributions::hide_all_but(&mut transaction, &manifest.content_id, &languages, now).await?;
     known.said.state = distributions::standing(&mut transaction, &manifest.content_id).await?;
     distributions::note(&mut transaction, &known, now).await?;
     transaction.commit().await?;
@@ -297,36 +301,24 @@ async fn fetch(state: &AppState, digest: &str) -> Result<Fetched, Refused> {
     Ok(Fetched { manifest, bodies })
 }
 
-/// What becomes of each piece, by language; pieces in languages that are no longer chosen are archived.
+/// What becomes of each piece, by language.
 async fn merge(
     state: &AppState,
     connection: &mut PgConnection,
     manifest: &Manifest,
     bodies: BTreeMap<String, Value>,
-    fresh: bool,
 ) -> Result<BTreeMap<String, Received>, sqlx::Error> {
     let now = state.clock.now();
-    let mut received = BTreeMap::new();
-    for mut piece in contents::of_content(connection, &manifest.content_id).await? {
-        let language = piece.language.clone();
-        if fresh && piece.state == State::Archived {
-            piece.state = State::Published;
-        }
-        let next = if let Some(body) = bodies.get(&language) {
-            receive::next(piece, manifest, body, now)
-        } else {
-            let changes = piece.state != State::Archived;
-            piece.state = State::Archived;
-            Received { piece, replaced: None, locked: Vec::new(), changes }
+    let held = contents::of_content(connection, &manifest.content_id).await?;
+    let mut held: BTreeMap<_, _> = held.into_iter().map(|piece| (piece.language.clone(), piece)).collect();
+    let received = bodies.into_iter().map(|(language, body)| {
+        let received = match held.remove(&language) {
+            Some(piece) => receive::next(piece, manifest, &body, now),
+            None => receive::first(new_id(now), manifest, &language, &body, now),
         };
-        received.insert(language, next);
-    }
-    for (language, body) in bodies {
-        received
-            .entry(language.clone())
-            .or_insert_with(|| receive::first(new_id(now), manifest, &language, &body, now));
-    }
-    Ok(received)
+        (language, received)
+    });
+    Ok(received.collect())
 }
 
 /// What would happen.

@@ -80,13 +80,15 @@ pub fn first(id: uuid::Uuid, manifest: &Manifest, language: &str, body: &Value, 
 pub fn next(mut piece: Content, manifest: &Manifest, body: &Value, now: Timestamp) -> Received {
     let upstream = document(&title(manifest, &piece.language), body);
     let served = document(&piece.title, &piece.content);
-    let base = piece.base.clone().unwrap_or_else(|| served.clone());
+    let mut base = piece.base.clone().unwrap_or_else(|| served.clone());
     let before = piece.upstream.clone().unwrap_or_else(|| base.clone());
     let mut local = served.clone();
     let locked: Vec<_> =
         edits(&before, &served).into_iter().filter(|path| is_locked(path, &manifest.locked_fields)).collect();
     for path in &locked {
+        // Both begin with what was distributed, so that what comes now is no conflict.
         put(&mut local, path, get(&before, path).cloned(), &before);
+        put(&mut base, path, get(&before, path).cloned(), &before);
     }
     let merged = merge(&base, &local, &upstream);
     let Merged { value, base, conflicts } = match Policy::of(manifest) {
@@ -226,6 +228,16 @@ mod tests {
             assert_eq!(kept, policy != "Overwrite", "{name}: a lesson added here survives");
             assert_eq!(piece.is_customized, policy != "Overwrite", "{name}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_locked_while_in_conflict_is_the_centre_s_again() {
+        let body = |text: &str| json!({"text": text, "note": "x", "lessons": [{"id": "a"}]});
+        let conflicted = next(edited_piece(), &manifest("Merge", &[]), &body("two"), now()).piece;
+        assert_eq!(conflicted.conflicts.len(), 1);
+        let locked = next(conflicted, &manifest("Merge", &["/content/text"]), &body("three"), now());
+        assert_eq!((&locked.piece.content["text"], locked.piece.conflicts.len()), (&json!("three"), 0));
+        assert!(locked.replaced.is_some_and(|document| document["content"]["text"] == "mine"));
     }
 
     #[test]

@@ -216,33 +216,78 @@ pub async fn keep_replaced(
     .map(drop)
 }
 
-/// Removes the pieces of some content as asked.
+/// Removes the pieces of some content as asked, unless another distribution has brought it meanwhile.
 ///
 /// # Errors
-/// When the statement fails.
+/// When a statement fails.
 pub async fn remove(
     connection: &mut PgConnection,
+    distribution: &str,
     content_id: &str,
     how: Removal,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let statement = match how {
-        Removal::Keep => return Ok(()),
-        Removal::Archive => {
-            "UPDATE local_node.local_content SET status = 'archived', revision = revision + 1, updated_at = $2
-             WHERE global_content_id = $1 AND status <> 'archived'"
-        }
+    let others: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM local_node.distributions
+             WHERE content_id = $1 AND distribution <> $2 AND NOT dry_run AND state NOT IN ('Removed', 'Failed'))",
+    )
+    .bind(content_id)
+    .bind(distribution)
+    .fetch_one(&mut *connection)
+    .await?;
+    match how {
+        _ if others => Ok(()),
+        Removal::Keep => Ok(()),
+        Removal::Archive => hide_all_but(connection, content_id, &[], now).await,
         Removal::Delete => {
-            "DELETE FROM local_node.local_content WHERE global_content_id = $1 AND $2::timestamptz IS NOT NULL"
-        }
-    };
-    if how == Removal::Delete {
-        for piece in contents::of_content(connection, content_id).await?.iter().filter(|piece| piece.is_customized) {
-            let document = crate::content::edit::document(&piece.title, &piece.content);
-            keep_replaced(connection, content_id, &piece.language, &document, now).await?;
+            for piece in contents::of_content(connection, content_id).await?.iter().filter(|piece| piece.is_customized)
+            {
+                let document = crate::content::edit::document(&piece.title, &piece.content);
+                keep_replaced(connection, content_id, &piece.language, &document, now).await?;
+            }
+            let statement = "DELETE FROM local_node.local_content WHERE global_content_id = $1";
+            sqlx::query(statement).bind(content_id).execute(connection).await.map(drop)
         }
     }
-    sqlx::query(statement).bind(content_id).bind(to_sql(now)).execute(connection).await.map(drop)
+}
+
+/// Archives the pieces of some content in all languages but these.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn hide_all_but(
+    connection: &mut PgConnection,
+    content_id: &str,
+    languages: &[String],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE local_node.local_content
+         SET status = 'archived', hidden_by_centre = true, revision = revision + 1, updated_at = $3
+         WHERE global_content_id = $1 AND language <> ALL ($2) AND status <> 'archived'",
+    )
+    .bind(content_id)
+    .bind(languages)
+    .bind(to_sql(now))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Publishes what [`hide_all_but`] has archived in these languages.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn show(connection: &mut PgConnection, content_id: &str, languages: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE local_node.local_content SET status = 'published', hidden_by_centre = false
+         WHERE global_content_id = $1 AND language = ANY ($2) AND status = 'archived' AND hidden_by_centre",
+    )
+    .bind(content_id)
+    .bind(languages)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// How many places of a node's content wait for a decision, and whether any of it was edited.
