@@ -182,11 +182,8 @@ launch operator env KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$pro
 kubectl wait --for=condition=Reachable --timeout=60s databaseserver/pg15 databaseserver/pg18 >/dev/null
 step "hub, on what the operator made for it"
 kubectl wait --for=create --timeout=60s -n fateh-system secret/hub-database secret/hub-signing-key secret/hub-invitation >/dev/null
-for secret in database signing-key; do
-  mkdir -p "$state/hub/$secret"
-  kubectl get secret "hub-$secret" -n fateh-system -o json | jq -r '.data | to_entries[] | "\(.key) \(.value)"' |
-    while read -r key value; do base64 -d <<< "$value" > "$state/hub/$secret/$key"; done
-done
+launch hub-secrets env KUBECONFIG="$state/admin.kubeconfig" "$tests/mount-secrets.sh" "$bin/kubectl" "$state/hub"
+await 30 "the hub's files" test -s "$state/hub/database/password" -a -s "$state/hub/signing-key/key.pem"
 kubeconfig "$state/hub.kubeconfig" "$(kubectl create token fateh-hub -n fateh-system --duration=4h)"
 launch hub env KUBECONFIG="$state/hub.kubeconfig" FATEH_MOUNTS="$state/hub" "$programs/fateh-hub" \
   --http-address="127.0.0.1:$hub_port" --management-address="127.0.0.1:$hub_management"
