@@ -60,6 +60,16 @@ async fn no_request_is_answered_with_what_is_not_documented() {
     let admin = hub.admin().await;
     let node = json!({"name": "x", "slug": NODE, "region": "fuzz-land", "adminEmail": "a@b.co"});
     hub.http.post("/api/global/nodes", Some(&admin), &node).await.data(202);
+    // Half of the content that is spoken of is there, in drafts.
+    for id in ["fuzzed-0", "fuzzed-1", "fuzzed-2", "fuzzed-3"] {
+        let content = json!({"id": id, "type": "Course", "title": {"ar": "درس"}});
+        hub.http.post("/api/global/content", Some(&admin), &content).await.data(201);
+        for version in ["1", "2", "3"] {
+            let path = format!("/api/global/content/{id}/versions/{version}");
+            let draft = json!({"languages": {"ar": {"text": version}}});
+            hub.http.send("PUT", &path, Some(&admin), "en", Some(&draft)).await.data(200);
+        }
+    }
     let client = kubernetes().await;
     let pods = service_account_token(&client, "default", "default", Some(hub::HUB)).await;
     let mut tokens = vec![Some(admin.clone()), Some(admin.clone()), None, Some("a.b.c".to_owned()), Some(pods)];

@@ -48,6 +48,15 @@ impl Fleet {
         fleet
     }
 
+    /// Takes a distribution and the nodes away; what they held makes room for others.
+    async fn end(self, distribution: &str) {
+        let _ = self.distributions().delete(distribution, &DeleteParams::default()).await;
+        for name in &self.names {
+            let nodes = Api::<LocalNode>::all(self.client.clone());
+            nodes.delete(name, &DeleteParams::default()).await.unwrap();
+        }
+    }
+
     async fn behaves(&self, name: &str, manner: Option<&'static str>) {
         self.manners.lock().await.insert(name.to_owned(), manner);
     }
@@ -207,6 +216,7 @@ async fn stages_follow_one_another_a_gate_waits_and_the_next_version_begins_anew
         let items = fleet.content(name).await.spec.items;
         assert!(items.iter().all(|item| item.removal == Some(fateh_crds::Removal::Delete)), "{items:?}");
     }
+    fleet.end("sums").await;
 }
 
 #[tokio::test]
@@ -227,7 +237,7 @@ async fn failures_stop_a_rollout_within_its_budget_and_a_retry_goes_on() {
     fleet.annotate("failing", "retry", "once more").await;
     let done = fleet.status("failing", "the end", phase("Complete")).await;
     assert_eq!((done.summary.merged, done.summary.failed), (6, 0));
-    fleet.distributions().delete("failing", &DeleteParams::default()).await.unwrap();
+    fleet.end("failing").await;
 }
 
 #[tokio::test]
@@ -270,7 +280,7 @@ async fn a_rollback_leads_to_the_last_good_revision_and_a_silent_node_catches_up
     let told = fleet.told("returning").await;
     assert!(told.values().all(|told| *told == good), "{canary} too: {told:?}");
     assert!(back.conditions.iter().any(|it| it.type_ == "RolledBack" && it.status == "True"));
-    fleet.distributions().delete("returning", &DeleteParams::default()).await.unwrap();
+    fleet.end("returning").await;
 }
 
 #[tokio::test]
@@ -312,5 +322,5 @@ async fn nothing_is_written_when_nothing_changes_and_content_of_an_older_distrib
         .unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(versions().await, before);
-    fleet.distributions().delete("resting", &DeleteParams::default()).await.unwrap();
+    fleet.end("resting").await;
 }
