@@ -112,6 +112,26 @@ pub struct ContentAcknowledgement {
     pub plan: Option<ContentPlan>,
 }
 
+impl ContentAcknowledgement {
+    /// Whether it is of this very item: it counts for nothing else.
+    #[must_use]
+    pub fn is_of(&self, item: &ContentItem) -> bool {
+        self.is_about(item) && self.revision == item.revision && self.attempt == item.attempt
+    }
+
+    /// Whether it speaks of the same distribution, and of an item that is carried out or of one that only asks alike.
+    #[must_use]
+    pub fn is_about(&self, item: &ContentItem) -> bool {
+        self.distribution == item.distribution && self.dry_run == item.dry_run
+    }
+
+    /// Whether the node says that it holds this digest.
+    #[must_use]
+    pub fn holds(&self, digest: &str) -> bool {
+        self.state.is_held() && self.active_digest.as_deref() == Some(digest)
+    }
+}
+
 /// What an item would do to a node's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -146,4 +166,12 @@ pub enum ContentState {
     Failed,
     /// Removed, as asked.
     Removed,
+}
+
+impl ContentState {
+    /// Whether the content is held, with or without the node's own edits.
+    #[must_use]
+    pub const fn is_held(self) -> bool {
+        matches!(self, Self::Applied | Self::Merged | Self::Conflicted)
+    }
 }

@@ -138,10 +138,8 @@ async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) 
     // What goes makes room for what comes: another distribution may bring the same content.
     let (removals, rest): (Vec<_>, Vec<_>) = content.spec.items.iter().partition(|item| item.removal.is_some());
     for item in removals.into_iter().chain(rest) {
-        let before = known.iter().find(|known| is_about(&known.said, item));
-        let same =
-            before.is_some_and(|known| (&known.said.revision, known.said.attempt) == (&item.revision, item.attempt));
-        if same {
+        let before = known.iter().find(|known| known.said.is_about(item));
+        if before.is_some_and(|known| known.said.is_of(item)) {
             continue;
         }
         if let Err(delay) = carry_out(state, item, before).await {
@@ -157,21 +155,17 @@ async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) 
     delayed.map_or(Ok(true), Err)
 }
 
-fn is_about(said: &ContentAcknowledgement, item: &ContentItem) -> bool {
-    said.distribution == item.distribution && said.dry_run == item.dry_run
-}
-
 /// Forgets what is spoken of no more, and says how the rest stands now.
 async fn settle(state: &AppState, content: &NodeContent) -> Result<Vec<ContentAcknowledgement>, sqlx::Error> {
     let mut connection = state.database.acquire().await?;
     let mut said = Vec::new();
     for mut known in distributions::all(&mut connection).await? {
-        if !content.spec.items.iter().any(|item| is_about(&known.said, item)) {
+        if !content.spec.items.iter().any(|item| known.said.is_about(item)) {
             distributions::forget(&mut connection, &known.said.distribution, known.said.dry_run).await?;
             continue;
         }
-        let held = matches!(known.said.state, ContentState::Applied | ContentState::Merged | ContentState::Conflicted);
-        if let Some(id) = known.content_id.as_deref().filter(|_| held && !known.said.dry_run) {
+        let held = known.said.state.is_held() && !known.said.dry_run;
+        if let Some(id) = known.content_id.as_deref().filter(|_| held) {
             // An edit, or a decision, since it was received.
             known.said.state = distributions::standing(&mut connection, id).await?;
         }
@@ -214,13 +208,12 @@ async fn carry_out(state: &AppState, item: &ContentItem, before: Option<&Known>)
 }
 
 fn said(item: &ContentItem, state: ContentState) -> ContentAcknowledgement {
-    let holds = matches!(state, ContentState::Applied | ContentState::Merged | ContentState::Conflicted);
     ContentAcknowledgement {
         distribution: item.distribution.clone(),
         revision: item.revision.clone(),
         attempt: item.attempt,
         state,
-        active_digest: (holds && !item.dry_run).then(|| item.digest.clone()),
+        active_digest: (state.is_held() && !item.dry_run).then(|| item.digest.clone()),
         message: None,
         dry_run: item.dry_run,
         plan: None,

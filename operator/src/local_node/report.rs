@@ -77,15 +77,9 @@ impl Items {
         let mut items = Self::default();
         for item in content.spec.items.iter().filter(|item| !item.dry_run && item.removal.is_none()) {
             items.desired += 1;
-            let said = said.iter().find(|said| {
-                !said.dry_run
-                    && said.distribution == item.distribution
-                    && said.revision == item.revision
-                    && said.attempt == item.attempt
-            });
-            match said.map(|said| (said.state, said.active_digest.as_ref() == Some(&item.digest))) {
-                Some((ContentState::Failed, _)) => items.failed += 1,
-                Some((_, true)) => items.applied += 1,
+            match said.iter().find(|said| said.is_of(item)) {
+                Some(said) if said.holds(&item.digest) => items.applied += 1,
+                Some(said) if said.state == ContentState::Failed => items.failed += 1,
                 _ => {}
             }
         }

@@ -418,8 +418,9 @@ impl Fleet {
             items.filter(|item| !names.contains(&item.distribution)).map(move |item| (index, member, item))
         });
         let removed = items.filter(|(_, member, item)| {
-            let view = member.view(&item.distribution);
-            item.removal.is_some() && view.acknowledged().is_some_and(|said| said.state == ContentState::Removed)
+            let said = member.content.iter().flat_map(|content| &content.status).flat_map(|status| &status.items);
+            item.removal.is_some()
+                && said.into_iter().any(|said| said.is_of(item) && said.state == ContentState::Removed)
         });
         removed.map(|(index, _, item)| (index, item.distribution.clone())).collect()
     }

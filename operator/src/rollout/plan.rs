@@ -19,9 +19,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use places::Place;
 
-use super::view::{
-    ASKED, BACK, CATCH_UP, Node, Rollout, concurrency, duration, failures, is_success, removal, revision,
-};
+use super::view::{ASKED, BACK, CATCH_UP, Node, Rollout, concurrency, duration, failures, removal, revision};
 
 /// Outcome of a revision that was stopped, whose other nodes got back what they had.
 pub const ABORTED: &str = "Aborted";
@@ -253,7 +251,7 @@ impl Planner<'_> {
         };
         let again = item.attempt < self.attempt();
         match node.acknowledged() {
-            Some(said) if is_success(said, &item.digest) => return Standing::Holds(said.state),
+            Some(said) if said.holds(&item.digest) => return Standing::Holds(said.state),
             Some(said) if said.state == ContentState::Failed => {
                 let why = said.message.clone().unwrap_or_else(|| "the node does not say why".to_owned());
                 return if again { unreleased() } else { Standing::Failed(why) };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fateh_common::catalogue::Digest;
 use fateh_crds::{
-    Amount, ContentAcknowledgement, ContentDistributionSpec, ContentDistributionStatus, ContentItem, ContentState,
-    Removal, RemovalPolicy, Stage,
+    Amount, ContentAcknowledgement, ContentDistributionSpec, ContentDistributionStatus, ContentItem, Removal,
+    RemovalPolicy, Stage,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -82,13 +82,19 @@ impl Node {
     /// What it said to what it was told, if it has said anything yet.
     pub fn acknowledged(&self) -> Option<&ContentAcknowledgement> {
         let item = self.item.as_ref()?;
-        self.acknowledgement.as_ref().filter(|said| answers(said, item))
+        self.acknowledgement.as_ref().filter(|said| said.is_of(item))
+    }
+
+    /// What it answered to what it was only asked.
+    pub fn answered(&self) -> Option<&ContentAcknowledgement> {
+        let question = self.question.as_ref()?;
+        self.answer.as_ref().filter(|said| said.is_of(question))
     }
 
     /// The digest that it is told to hold and has acknowledged.
     pub fn holds(&self) -> Option<&str> {
         let item = self.item.as_ref().filter(|item| item.removal.is_none())?;
-        self.acknowledged().filter(|said| is_success(said, &item.digest)).map(|_| item.digest.as_str())
+        self.acknowledged().filter(|said| said.holds(&item.digest)).map(|_| item.digest.as_str())
     }
 
     /// Whether a distribution is for this node, whatever its state.
@@ -97,25 +103,6 @@ impl Node {
         let everywhere = targets.selector.is_none() && targets.nodes.is_empty();
         let matched = targets.selector.as_ref().is_some_and(|selector| matches(selector, &self.labels));
         (everywhere || matched || targets.nodes.contains(&self.name)) && !targets.exclude.contains(&self.name)
-    }
-}
-
-/// Whether an acknowledgement is of this very item.
-fn answers(said: &ContentAcknowledgement, item: &ContentItem) -> bool {
-    said.dry_run == item.dry_run && said.revision == item.revision && said.attempt == item.attempt
-}
-
-/// Whether a node says that it holds this digest.
-pub fn is_success(said: &ContentAcknowledgement, digest: &str) -> bool {
-    let well = matches!(said.state, ContentState::Applied | ContentState::Merged | ContentState::Conflicted);
-    well && said.active_digest.as_deref() == Some(digest)
-}
-
-impl Node {
-    /// What it answered to what it was only asked.
-    pub fn answered(&self) -> Option<&ContentAcknowledgement> {
-        let question = self.question.as_ref()?;
-        self.answer.as_ref().filter(|said| answers(said, question))
     }
 }
 
