@@ -30,7 +30,7 @@ use super::{
     plan::{Change, Plan, plan},
     publications::{Publications, Published},
     report, revision,
-    view::{Controls, Node, Rollout},
+    view::{Controls, Node, Rollout, Targets},
 };
 use crate::{
     applied::version,
@@ -510,8 +510,10 @@ const CONTENT_MANAGER: &str = "fateh-operator-content";
 fn taken(resource: &ContentDistribution, all: &[Arc<ContentDistribution>], nodes: &[Node]) -> Option<Failure> {
     let id = &resource.spec.content.id;
     let older = all.iter().take_while(|other| other.uid() != resource.uid());
+    let ours = Targets::of(&resource.spec);
     for other in older.filter(|other| other.spec.content.id == *id) {
-        let both = |node: &&Node| node.is_target(&resource.spec) && node.is_target(&other.spec);
+        let theirs = Targets::of(&other.spec);
+        let both = |node: &&Node| ours.take(node) && theirs.take(node);
         if let Some(node) = nodes.iter().find(both) {
             let message = format!(
                 "content {id} on node {} belongs to the ContentDistribution {}, which is older; delete one of them, or part their spec.targets",

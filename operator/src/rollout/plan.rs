@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use places::Place;
 
-use super::view::{ASKED, BACK, CATCH_UP, Node, Rollout, concurrency, duration, failures, removal, revision};
+use super::view::{ASKED, BACK, CATCH_UP, Node, Rollout, Targets, concurrency, duration, failures, removal, revision};
 
 /// Outcome of a revision that was stopped, whose other nodes got back what they had.
 pub const ABORTED: &str = "Aborted";
@@ -129,7 +129,7 @@ struct Member<'a> {
 /// What comes next.
 #[must_use]
 pub fn plan(rollout: &Rollout<'_>, nodes: &[Node], now: Timestamp) -> Plan {
-    let mut planner = Planner { rollout, now, plan: Plan::default() };
+    let mut planner = Planner { rollout, targets: Targets::of(rollout.spec), now, plan: Plan::default() };
     if rollout.deleting {
         planner.plan.status = rollout.status.clone();
         planner.remove_everywhere(nodes);
@@ -151,12 +151,18 @@ pub fn plan(rollout: &Rollout<'_>, nodes: &[Node], now: Timestamp) -> Plan {
     planner.plan
 }
 
+/// Whether a revision is one that nodes were led back from.
+fn is_given_up(outcome: Option<&str>) -> bool {
+    matches!(outcome, Some(ABORTED | ROLLING_BACK | ROLLED_BACK))
+}
+
 fn outcome(status: &ContentDistributionStatus) -> Option<&str> {
     status.current.as_ref()?.outcome.as_deref()
 }
 
 struct Planner<'a> {
     rollout: &'a Rollout<'a>,
+    targets: Targets<'a>,
     now: Timestamp,
     plan: Plan,
 }
@@ -195,7 +201,7 @@ impl Planner<'_> {
     /// Nodes that the distribution is no longer for. A node's state never removes content.
     fn release_those_that_left(&mut self, nodes: &[Node]) {
         for (index, node) in nodes.iter().enumerate() {
-            if node.is_target(self.rollout.spec) || node.reporting_since.is_none() {
+            if self.targets.take(node) || node.reporting_since.is_none() {
                 continue;
             }
             // Where it is only asked what would happen, or all is to stay as it is, nothing goes.
@@ -227,8 +233,7 @@ impl Planner<'_> {
 
     /// The nodes that the distribution is for, in the order of their hashes, each with its place and standing.
     fn members<'n>(&self, nodes: &'n [Node]) -> Vec<Member<'n>> {
-        let mut targets: Vec<_> =
-            nodes.iter().enumerate().filter(|(_, node)| node.is_target(self.rollout.spec)).collect();
+        let mut targets: Vec<_> = nodes.iter().enumerate().filter(|(_, node)| self.targets.take(node)).collect();
         targets.sort_by_cached_key(|(_, node)| node.order());
         let nodes: Vec<_> = targets.iter().map(|(_, node)| *node).collect();
         let places = places::places(self.rollout, &self.plan.status, &nodes);
@@ -260,15 +265,14 @@ impl Planner<'_> {
         }
         // One that comes back has all its time again.
         let since = node.reporting_since.map_or(item.released_at.0, |since| since.max(item.released_at.0));
-        let allowed = self.stage_of(place).map_or("10m", |stage| stage.progress_deadline.as_str());
-        let deadline = since.saturating_add(duration(allowed)).unwrap_or(Timestamp::MAX);
+        let deadline = self.deadline(place, since);
         if self.now < deadline {
             return Standing::Updating(deadline);
         }
         match node.reporting_since {
             None => Standing::Unreachable,
             Some(_) if again => Standing::Pending,
-            Some(_) => Standing::Failed(format!("no acknowledgement within {allowed}")),
+            Some(_) => Standing::Failed(format!("no acknowledgement within {}", self.allowed(place))),
         }
     }
 
@@ -280,123 +284,122 @@ impl Planner<'_> {
         }
     }
 
+    /// How long a node of a place may take to acknowledge.
+    fn allowed(&self, place: Place) -> &str {
+        self.stage_of(place).map_or("10m", |stage| stage.progress_deadline.as_str())
+    }
+
+    /// Until when what was released in a place then is to be acknowledged.
+    fn deadline(&self, place: Place, since: Timestamp) -> Timestamp {
+        since.saturating_add(duration(self.allowed(place))).unwrap_or(Timestamp::MAX)
+    }
+
     /// The stages one after the other, and then those that come late.
     fn roll_out(&mut self, members: &mut [Member<'_>]) {
         self.unask(members);
-        let mut verdict = None;
         let shown = members.iter().any(|member| matches!(member.standing, Standing::Holds(_)));
+        let mut stopped = None;
         for index in 0..self.stages().len() {
-            let gone_on = verdict.is_none() && self.stage(index, members, shown, &mut verdict);
-            self.tally(index, members);
-            if !gone_on && verdict.is_none() {
-                verdict = Some(Verdict::Progressing);
+            if stopped.is_none() {
+                stopped = self.stage(index, members, shown);
             }
+            self.tally(index, members);
         }
-        match verdict {
+        self.plan.verdict = match stopped {
             Some(Verdict::Aborted) => return self.lead_back(members, ABORTED),
             Some(Verdict::RollingBack) => return self.lead_back(members, ROLLING_BACK),
-            _ => {}
-        }
-        self.plan.verdict = match verdict {
             Some(verdict) => verdict,
             None => self.catch_up(members),
         };
     }
 
-    /// One stage; true when it is done and the next may begin.
-    fn stage(&mut self, index: usize, members: &mut [Member<'_>], shown: bool, verdict: &mut Option<Verdict>) -> bool {
+    /// One stage. None when it is done and the next may begin; else where it stands.
+    fn stage(&mut self, index: usize, members: &mut [Member<'_>], shown: bool) -> Option<Verdict> {
         let stage = self.stages()[index].clone();
-        let policies = (self.rollout.spec.rollout.on_failure, self.rollout.spec.rollout.unreachable);
-        let (on_failure, on_unreachable) = policies;
+        let (on_failure, on_unreachable) =
+            (self.rollout.spec.rollout.on_failure, self.rollout.spec.rollout.unreachable);
         let tally = Tally::of(members, index, on_unreachable);
-        let mut state = self.plan.status.stages[index].clone();
-        if state.phase == StagePhase::Done {
-            return true;
+        let phase = self.plan.status.stages[index].phase;
+        let not_begun = matches!(phase, StagePhase::Waiting | StagePhase::AwaitingApproval);
+        if phase == StagePhase::Done {
+            return None;
         }
-        if tally.total == 0
-            && matches!(state.phase, StagePhase::Waiting | StagePhase::AwaitingApproval | StagePhase::Running)
-        {
+        if tally.total == 0 && (not_begun || phase == StagePhase::Running) {
             // Where nothing has been shown yet, a stage that would take nodes if they could be reached waits for one.
             if !shown && places::would_take(&stage) && members.iter().any(|member| could_be_taken(member, index)) {
-                *verdict = Some(Verdict::StageUnreachable(stage.name));
-                return false;
+                return Some(Verdict::StageUnreachable(stage.name));
             }
-            state.phase = StagePhase::Done;
-            self.plan.status.stages[index] = state;
-            return true;
+            self.plan.status.stages[index].phase = StagePhase::Done;
+            return None;
         }
-        if matches!(state.phase, StagePhase::Waiting | StagePhase::AwaitingApproval) {
+        let (paused, now) = (self.paused(), self.now);
+        let state = &mut self.plan.status.stages[index];
+        if not_begun {
             if stage.approval && state.approved_at.is_none() {
                 state.phase = StagePhase::AwaitingApproval;
-                self.plan.status.stages[index] = state;
-                *verdict = Some(if self.paused() { Verdict::Paused } else { Verdict::AwaitingApproval(stage.name) });
-                return false;
+                return Some(if paused { Verdict::Paused } else { Verdict::AwaitingApproval(stage.name) });
             }
-            if self.paused() {
-                *verdict = Some(Verdict::Paused);
-                return false;
+            if paused {
+                return Some(Verdict::Paused);
             }
             state.phase = StagePhase::Running;
-            state.started_at = Some(whole_second(self.now));
+            state.started_at = Some(whole_second(now));
         }
         let may_fail = failures(&stage, tally.total);
         let bound = on_failure != FailurePolicy::Continue;
-        if state.phase != StagePhase::OverBudget && bound && tally.failed > may_fail {
-            state.phase = StagePhase::OverBudget;
-            match on_failure {
-                FailurePolicy::Abort => self.end(ABORTED),
-                FailurePolicy::Rollback => self.end(ROLLING_BACK),
-                FailurePolicy::Pause | FailurePolicy::Continue => {}
-            }
+        if state.phase == StagePhase::OverBudget || (bound && tally.failed > may_fail) {
+            return Some(self.over_budget(index, &stage));
         }
-        if state.phase == StagePhase::OverBudget {
-            self.plan.status.stages[index] = state;
-            *verdict = Some(match outcome(&self.plan.status) {
-                Some(ABORTED) => Verdict::Aborted,
-                Some(ROLLING_BACK) => Verdict::RollingBack,
-                _ => Verdict::OverBudget(stage.name),
-            });
-            return false;
-        }
-        if state.phase == StagePhase::Running {
-            let waits = tally.updating + tally.pending;
-            let blocked = on_unreachable == UnreachablePolicy::Block && tally.unreachable > 0;
+        let mut verdict = Verdict::Progressing;
+        if state.phase == StagePhase::Running && tally.updating + tally.pending == 0 {
             // All that are left cannot be reached: the first nodes must show something, and so must those that are named.
             let wanted = places::names_its_nodes(&stage) || !shown;
-            let nothing_shown = tally.holds == 0 && tally.unreachable > 0 && wanted;
-            if waits == 0 && nothing_shown && on_unreachable == UnreachablePolicy::Skip {
-                *verdict = Some(Verdict::StageUnreachable(stage.name.clone()));
-            } else if waits == 0 && blocked {
-                *verdict = Some(Verdict::Blocked(stage.name.clone()));
-            } else if waits == 0 {
-                let until = self.now.saturating_add(duration(&stage.min_success_time)).unwrap_or(Timestamp::MAX);
+            if tally.unreachable > 0 && on_unreachable == UnreachablePolicy::Block {
+                verdict = Verdict::Blocked(stage.name.clone());
+            } else if tally.unreachable > 0 && on_unreachable == UnreachablePolicy::Skip && tally.holds == 0 && wanted {
+                verdict = Verdict::StageUnreachable(stage.name.clone());
+            } else {
+                let until = now.saturating_add(duration(&stage.min_success_time)).unwrap_or(Timestamp::MAX);
                 state.phase = StagePhase::Soaking;
                 // Written once: what is tried again after it does not move it.
                 state.soak_until.get_or_insert(Time(round_up(until)));
             }
         }
         if state.phase == StagePhase::Soaking {
-            let until = state.soak_until.as_ref().map_or(self.now, |until| until.0);
-            let short = duration(&stage.min_success_time).is_zero();
-            if short || self.now >= until {
+            let until = state.soak_until.as_ref().map_or(now, |until| until.0);
+            if duration(&stage.min_success_time).is_zero() || now >= until {
                 state.phase = StagePhase::Done;
-                self.plan.status.stages[index] = state;
-                return true;
+                return None;
             }
             self.wake(until);
-            *verdict = Some(if self.paused() { Verdict::Paused } else { Verdict::Soaking });
+            verdict = Verdict::Soaking;
         }
-        self.plan.status.stages[index] = state;
-        if self.paused() {
-            *verdict = Some(Verdict::Paused);
-            return false;
+        if paused {
+            return Some(Verdict::Paused);
         }
         let mut room = concurrency(&stage, tally.total);
         if bound {
             room = room.min((may_fail + 1).saturating_sub(tally.failed));
         }
         self.release(members, Place::Stage(index), &stage.name, room.saturating_sub(tally.updating));
-        false
+        Some(verdict)
+    }
+
+    /// More of a stage failed than may. What follows is decided when it happens, and stands.
+    fn over_budget(&mut self, index: usize, stage: &Stage) -> Verdict {
+        if self.plan.status.stages[index].phase != StagePhase::OverBudget {
+            self.plan.status.stages[index].phase = StagePhase::OverBudget;
+            match self.rollout.spec.rollout.on_failure {
+                FailurePolicy::Abort => self.end(ABORTED),
+                FailurePolicy::Rollback => self.end(ROLLING_BACK),
+                FailurePolicy::Pause | FailurePolicy::Continue => {}
+            }
+        }
+        match outcome(&self.plan.status) {
+            Some(ABORTED) => Verdict::Aborted,
+            Some(ROLLING_BACK) => Verdict::RollingBack,
+            _ => Verdict::OverBudget(stage.name.clone()),
+        }
     }
 
     /// Ends the revision's rollout before it is complete.
@@ -409,8 +412,7 @@ impl Planner<'_> {
     /// Releases to so many members of a place that wait for it.
     fn release(&mut self, members: &mut [Member<'_>], place: Place, stage: &str, room: usize) {
         let waiting = members.iter_mut().filter(|member| member.place == place && member.standing == Standing::Pending);
-        let allowed = self.stage_of(place).map_or("10m", |stage| stage.progress_deadline.as_str()).to_owned();
-        let deadline = self.now.saturating_add(duration(&allowed)).unwrap_or(Timestamp::MAX);
+        let deadline = self.deadline(place, self.now);
         for member in waiting.take(room) {
             let item = self.item(member.node, stage);
             self.plan.changes.push((member.index, Change::Put(item)));
@@ -457,8 +459,7 @@ impl Planner<'_> {
     fn was_given_up(&self, digest: &str) -> bool {
         // As it ended the last time: one that was given up once may have been rolled out since.
         let mut all = self.plan.status.current.iter().chain(&self.plan.status.history);
-        let latest = all.find(|revision| revision.digest == digest).and_then(|revision| revision.outcome.as_deref());
-        matches!(latest, Some(ABORTED | ROLLING_BACK | ROLLED_BACK))
+        is_given_up(all.find(|revision| revision.digest == digest).and_then(|revision| revision.outcome.as_deref()))
     }
 
     /// Those that come late, once the last stage is done.
@@ -504,38 +505,30 @@ impl Planner<'_> {
 
     /// Gives nodes back what they had: after an abort those that have not acknowledged, after a rollback all.
     fn lead_back(&mut self, members: &mut [Member<'_>], how: &str) {
-        for index in 0..self.stages().len() {
-            self.tally(index, members);
-        }
+        self.tally_all(members);
         let aborted = how == ABORTED;
-        let last = self.stages().last().cloned();
-        let deadline = |since: Timestamp| {
-            let allowed = last.as_ref().map_or("10m", |stage| stage.progress_deadline.as_str());
-            since.saturating_add(duration(allowed)).unwrap_or(Timestamp::MAX)
-        };
         // On their way back, and not late with it.
         let on_the_way: Vec<_> = members
             .iter()
             .filter_map(|member| {
                 let item = member.node.item.as_ref().filter(|item| item.stage == BACK)?;
-                let until = deadline(item.released_at.0);
+                let until = self.deadline(Place::CatchUp, item.released_at.0);
                 (member.node.acknowledged().is_none() && self.now < until).then_some(until)
             })
             .collect();
         let mut room = if aborted {
             usize::MAX
         } else {
-            last.as_ref().map_or(1, |stage| concurrency(stage, members.len())).saturating_sub(on_the_way.len())
+            let last = self.stages().last();
+            last.map_or(1, |stage| concurrency(stage, members.len())).saturating_sub(on_the_way.len())
         };
         let (mut told, mut left) = (0_usize, 0_usize);
         for member in members.iter_mut() {
             let Some(item) = member.node.item.as_ref().filter(|item| is_current(item, self.rollout.digest)) else {
                 continue;
             };
-            if !member.node.active || (aborted && member.node.holds().is_some()) {
-                continue;
-            }
-            if member.node.reporting_since.is_none() {
+            let kept = aborted && member.node.holds().is_some();
+            if kept || !member.node.active || member.node.reporting_since.is_none() {
                 continue;
             }
             if self.paused() || room == 0 {
@@ -552,8 +545,7 @@ impl Planner<'_> {
             self.wake(*first);
         }
         if told > 0 {
-            let until = deadline(self.now);
-            self.wake(until);
+            self.wake(self.deadline(Place::CatchUp, self.now));
         }
         self.plan.verdict = if aborted {
             Verdict::Aborted
@@ -568,9 +560,7 @@ impl Planner<'_> {
 
     /// Asks nodes what would happen, and changes nothing.
     fn ask(&mut self, members: &[Member<'_>]) {
-        for index in 0..self.stages().len() {
-            self.tally(index, members);
-        }
+        self.tally_all(members);
         let mut plan = PlanStatus::default();
         let (mut waiting, mut asked) = (Vec::new(), 0_usize);
         for member in members.iter().filter(|member| member.node.active && member.node.reporting_since.is_some()) {
@@ -619,6 +609,12 @@ impl Planner<'_> {
         self.plan.changes.extend(asked.map(|member| (member.index, Change::Unask)));
     }
 
+    fn tally_all(&mut self, members: &[Member<'_>]) {
+        for index in 0..self.stages().len() {
+            self.tally(index, members);
+        }
+    }
+
     fn tally(&mut self, index: usize, members: &[Member<'_>]) {
         let tally = Tally::of(members, index, self.rollout.spec.rollout.unreachable);
         let state: &mut StageStatus = &mut self.plan.status.stages[index];
@@ -636,7 +632,7 @@ impl Planner<'_> {
                 Standing::Skipped => &mut summary.skipped,
                 Standing::Pending => &mut summary.pending,
                 Standing::Updating(deadline) => {
-                    self.plan.wake_at = Some(self.plan.wake_at.map_or(*deadline, |before| before.min(*deadline)));
+                    self.wake(*deadline);
                     &mut summary.updating
                 }
                 Standing::Holds(ContentState::Merged) => &mut summary.merged,

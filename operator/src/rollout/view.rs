@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fateh_common::catalogue::Digest;
 use fateh_crds::{
     Amount, ContentAcknowledgement, ContentDistributionSpec, ContentDistributionStatus, ContentItem, Removal,
-    RemovalPolicy, Stage,
+    RemovalPolicy, Stage, TargetsSpec,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -96,19 +96,32 @@ impl Node {
         let item = self.item.as_ref().filter(|item| item.removal.is_none())?;
         self.acknowledged().filter(|said| said.holds(&item.digest)).map(|_| item.digest.as_str())
     }
+}
 
-    /// Whether a distribution is for this node, whatever its state.
-    pub fn is_target(&self, spec: &ContentDistributionSpec) -> bool {
-        let targets = &spec.targets;
-        let everywhere = targets.selector.is_none() && targets.nodes.is_empty();
-        let matched = targets.selector.as_ref().is_some_and(|selector| matches(selector, &self.labels));
-        (everywhere || matched || targets.nodes.contains(&self.name)) && !targets.exclude.contains(&self.name)
+/// Which nodes a distribution is for, whatever their state.
+pub struct Targets<'a> {
+    spec: &'a TargetsSpec,
+    selector: Option<Selector>,
+}
+
+impl<'a> Targets<'a> {
+    /// Those of a spec.
+    pub fn of(spec: &'a ContentDistributionSpec) -> Self {
+        let spec = &spec.targets;
+        Self { spec, selector: spec.selector.as_ref().and_then(selector) }
+    }
+
+    /// Whether the distribution is for this node.
+    pub fn take(&self, node: &Node) -> bool {
+        let everywhere = self.spec.selector.is_none() && self.spec.nodes.is_empty();
+        let matched = self.selector.as_ref().is_some_and(|selector| selector.matches(&node.labels));
+        (everywhere || matched || self.spec.nodes.contains(&node.name)) && !self.spec.exclude.contains(&node.name)
     }
 }
 
-/// Whether labels are selected; by a selector that cannot be read, none are.
-pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
+/// A selector that labels can be held against; by one that cannot be read, none are selected.
+pub fn selector(selector: &LabelSelector) -> Option<Selector> {
+    Selector::try_from(selector.clone()).ok()
 }
 
 /// An amount of so many: percentages round up, or down.

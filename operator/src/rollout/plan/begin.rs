@@ -3,7 +3,7 @@
 use fateh_crds::{ContentDistributionStatus, Revision, StagePhase, StageStatus};
 use jiff::Timestamp;
 
-use super::{ABORTED, COMPLETE, ROLLED_BACK, ROLLING_BACK, SUPERSEDED, outcome, whole_second};
+use super::{COMPLETE, ROLLED_BACK, ROLLING_BACK, SUPERSEDED, is_given_up, outcome, whole_second};
 use crate::rollout::view::{Rollout, revision};
 
 /// The status that a pass begins with. `highest` is the highest number of an attempt that any node was told.
@@ -81,7 +81,7 @@ fn retry(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>, attempt:
     if is_new {
         return;
     }
-    let given_up = matches!(outcome(status), Some(ABORTED | ROLLING_BACK | ROLLED_BACK));
+    let given_up = is_given_up(outcome(status));
     if let Some(current) = &mut status.current {
         current.attempt = attempt;
         if given_up || current.outcome.as_deref() == Some(COMPLETE) {

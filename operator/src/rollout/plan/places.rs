@@ -2,8 +2,10 @@
 
 use fateh_crds::{ContentDistributionStatus, NewNodesPolicy, Stage, StagePhase};
 
+use kube::core::{Selector, SelectorExt};
+
 use super::is_current;
-use crate::rollout::view::{Node, Rollout, matches, percent_of};
+use crate::rollout::view::{Node, Rollout, percent_of, selector};
 
 /// Where a member is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub fn places(rollout: &Rollout<'_>, status: &ContentDistributionStatus, members
     // What stages that take the next in order could not fill.
     let mut unfilled = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
+        let selector = stage.selector.as_ref().map(selector);
         let closed = matches!(status.stages[index].phase, StagePhase::Soaking | StagePhase::Done);
         // What a closed stage would have taken comes late.
         let place = if closed { Place::CatchUp } else { Place::Stage(index) };
@@ -54,7 +57,7 @@ pub fn places(rollout: &Rollout<'_>, status: &ContentDistributionStatus, members
                     *left -= usize::from(next);
                     next
                 }
-                None => names(stage, node),
+                None => names(stage, selector.as_ref(), node),
             };
             if takes {
                 *at = Some(place);
@@ -90,9 +93,9 @@ pub const fn names_its_nodes(stage: &Stage) -> bool {
     stage.selector.is_some() || stage.nodes.is_some()
 }
 
-fn names(stage: &Stage, node: &Node) -> bool {
-    match (&stage.selector, &stage.nodes) {
-        (Some(selector), _) => matches(selector, &node.labels),
+fn names(stage: &Stage, selector: Option<&Option<Selector>>, node: &Node) -> bool {
+    match (selector, &stage.nodes) {
+        (Some(selector), _) => selector.as_ref().is_some_and(|selector| selector.matches(&node.labels)),
         (None, Some(nodes)) => nodes.contains(&node.name),
         (None, None) => true,
     }

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::json;
 
 use super::{Change, Plan, Verdict, plan};
-use crate::rollout::view::{BACK, Controls, Node, Rollout, concurrency, failures};
+use crate::rollout::view::{BACK, Controls, Node, Rollout, Targets, concurrency, failures};
 
 const SCHEDULES: u64 = 100_000;
 
@@ -223,14 +223,12 @@ fn check(world: &World, before: &ContentDistributionStatus, plan: &Plan) {
     let sum = summary.pending + summary.updating + summary.applied + summary.merged + summary.conflicted;
     let sum = sum + summary.failed + summary.unreachable + summary.skipped;
     assert_eq!(sum, summary.desired, "the counts sum");
-    let members = world.nodes.iter().filter(|node| node.is_target(&world.spec)).count();
+    let members = world.nodes.iter().filter(|node| Targets::of(&world.spec).take(node)).count();
     assert_eq!(usize::try_from(summary.desired).unwrap(), members);
     assert!(plan.status.history.len() <= 5 && plan.status.failed_nodes.len() <= 20);
 
     // One that was aborted, and is tried again, starts anew.
-    let given_up = |status: &ContentDistributionStatus| {
-        matches!(super::outcome(status), Some("Aborted" | "RollingBack" | "RolledBack"))
-    };
+    let given_up = |status: &ContentDistributionStatus| super::is_given_up(super::outcome(status));
     let begun = |status: &ContentDistributionStatus| {
         status.current.as_ref().map(|current| (current.digest.clone(), current.started_at.clone()))
     };
