@@ -7,11 +7,10 @@ use std::{
 
 use fateh_common::clock::Clock;
 use fateh_crds::{DatabaseServer, LocalNode, NodeContent, NodeReport};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    Client,
+    Client, Resource, ResourceExt,
     runtime::{
-        events::{Event, Recorder, Reporter},
+        events::{Event, EventType, Recorder, Reporter},
         reflector::Store,
     },
 };
@@ -23,6 +22,9 @@ use crate::{
     applied::Applied, backoff::Backoff, database::Servers, kubernetes::FIELD_MANAGER, local_node::Placements,
     metrics::Metrics, newest::Newest, settings::Settings, throttle::Throttle,
 };
+
+/// Characters of an event's note: the API server takes a little more.
+const MAX_NOTE: usize = 1000;
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -65,13 +67,23 @@ pub struct Context {
 }
 
 impl Context {
-    /// Publishes an event. Each is told once, when something changes, so there is nothing to gather; and a recorder's
+    /// Publishes an event about an object; one that the API server does not take is only logged. Each is told once, when something changes, so there is nothing to gather; and a recorder's
     /// memory of the last minutes would grow with the fleet: it is made anew for each.
-    ///
-    /// # Errors
-    /// When the API server refuses.
-    pub async fn publish(&self, event: &Event, about: &ObjectReference) -> Result<(), kube::Error> {
+    pub async fn publish<K>(&self, about: &K, kind: EventType, reason: &str, action: &str, note: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: None };
-        Recorder::new(self.client.clone(), reporter).publish(event, about).await
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(MAX_NOTE).collect()),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        let published = Recorder::new(self.client.clone(), reporter).publish(&event, &about.object_ref(&())).await;
+        if let Err(error) = published {
+            tracing::warn!(kind = &*K::kind(&()), name = about.name_any(), %error, "an event could not be published");
+        }
     }
 }

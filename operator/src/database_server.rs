@@ -13,11 +13,7 @@ use kube::{
     Api, Resource, ResourceExt,
     api::ListParams,
     runtime::{
-        Controller, Predicate, WatchStreamExt,
-        controller::Action,
-        events::{Event, EventType},
-        predicates,
-        reflector::Store,
+        Controller, Predicate, WatchStreamExt, controller::Action, events::EventType, predicates, reflector::Store,
         watcher,
     },
 };
@@ -30,7 +26,7 @@ use crate::{
     database::{Catalog, Drift, Mark, Schema, ServerFacts, Wanted},
     failure::{Disposition, Failure, kubernetes},
     hub,
-    kubernetes::{apply_part, apply_status, remove_finalizer},
+    kubernetes::{apply_status, put_finalizer, remove_finalizer},
     local_node::{Load, connect, connections_allowed, full, loads},
     settings::HubSettings,
 };
@@ -132,16 +128,11 @@ fn drifted(nodes: &[Arc<LocalNode>], server: &str, cluster: &str, found: Vec<Cat
 /// # Errors
 /// When the API server refuses.
 pub async fn hold_server(context: &Context, server: &DatabaseServer) -> Result<(), Failure> {
-    let held = server.finalizers().iter().any(|finalizer| finalizer == SERVER_FINALIZER);
-    if held || server.metadata.deletion_timestamp.is_some() {
+    if server.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
-    let part = json!({
-        "apiVersion": DatabaseServer::api_version(&()), "kind": DatabaseServer::kind(&()),
-        "metadata": {"uid": server.uid(), "finalizers": [SERVER_FINALIZER]},
-    });
     let api = Api::<DatabaseServer>::all(context.client.clone());
-    apply_part(&api, "hold the DatabaseServer", &server.name_any(), &part).await
+    put_finalizer(&api, "hold the DatabaseServer", server, SERVER_FINALIZER).await
 }
 
 /// Makes the hub's database and Secrets, as long as the server is to stay.
@@ -292,16 +283,8 @@ fn isolated(facts: &ServerFacts) -> Fact {
 async fn tell(context: &Context, server: &DatabaseServer, previous: &DatabaseServerStatus, now: &DatabaseServerStatus) {
     let (before, after) = (find(&previous.conditions, "Reachable"), find(&now.conditions, "Reachable"));
     let Some(after) = after.filter(|after| before.is_none_or(|before| before.status != after.status)) else { return };
-    let event = Event {
-        type_: if after.status == "True" { EventType::Normal } else { EventType::Warning },
-        reason: after.reason.clone(),
-        note: Some(after.message.clone()),
-        action: "Probe".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.publish(&event, &server.object_ref(&())).await {
-        tracing::warn!(server = server.name_any(), %error, "an event could not be published");
-    }
+    let kind = if after.status == "True" { EventType::Normal } else { EventType::Warning };
+    context.publish(server, kind, &after.reason, "Probe", &after.message).await;
 }
 
 #[cfg(test)]

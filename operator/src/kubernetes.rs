@@ -131,6 +131,24 @@ where
     }
 }
 
+/// Puts a finalizer of ours on exactly this object, where it is not yet.
+///
+/// # Errors
+/// Names the act.
+pub async fn put_finalizer<K>(api: &Api<K>, act: &'static str, object: &K, finalizer: &str) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    if object.finalizers().iter().any(|held| held == finalizer) {
+        return Ok(());
+    }
+    let part = json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()),
+        "metadata": {"uid": object.uid(), "finalizers": [finalizer]},
+    });
+    apply_part(api, act, &object.name_any(), &part).await
+}
+
 /// Takes a finalizer of ours off exactly this object, unless it is gone already. Not by server-side apply, which
 /// would leave it if anyone else had applied it too.
 ///

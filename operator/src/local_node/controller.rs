@@ -26,7 +26,7 @@ use kube::{
     runtime::{
         Controller, Predicate, WatchStreamExt,
         controller::{Action, Config},
-        events::{Event, EventType},
+        events::EventType,
         predicates,
         reflector::{ObjectRef, Store},
         watcher,
@@ -55,6 +55,8 @@ use crate::{
 };
 
 const KIND: &str = "LocalNode";
+/// What events say was being done.
+const ACTION: &str = "Reconcile";
 /// Longer than any pass that goes well; the client alone would retry for minutes.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How soon an object that a person must mend is looked at again without a watched change.
@@ -291,7 +293,7 @@ async fn take_down(context: &Context, node: &LocalNode, pass: &mut Pass) -> Resu
         Step::Done(note) => {
             let api = Api::<LocalNode>::all(context.client.clone());
             remove_finalizer(&api, "let the LocalNode go", node, NODE_FINALIZER).await?;
-            publish(context, node, EventType::Normal, "Deleted", &note).await;
+            context.publish(node, EventType::Normal, "Deleted", ACTION, &note).await;
             context.backoff.succeeded(&node.name_any());
             context.applied.forget(&node.name_any());
             Ok(true)
@@ -345,7 +347,8 @@ async fn record_placement(
 async fn write_status(context: &Context, node: &LocalNode, pass: &Pass) -> Result<(), Failure> {
     let previous = node.status.clone().unwrap_or_default();
     for reason in &pass.rotated {
-        publish(context, node, EventType::Normal, reason, "as asked by annotation; no pod was left without it").await;
+        let note = "as asked by annotation; no pod was left without it";
+        context.publish(node, EventType::Normal, reason, ACTION, note).await;
     }
     let status = report::status(&previous, pass, context.clock.now());
     if status == previous {
@@ -357,7 +360,7 @@ async fn write_status(context: &Context, node: &LocalNode, pass: &Pass) -> Resul
         context.sizes.took(&node.name_any(), Instant::now());
     }
     for event in transitions(&previous, &status) {
-        publish(context, node, event.0, &event.1, &event.2).await;
+        context.publish(node, event.0, &event.1, ACTION, &event.2).await;
     }
     Ok(())
 }
@@ -398,18 +401,4 @@ fn transitions(previous: &LocalNodeStatus, now: &LocalNodeStatus) -> Vec<(EventT
             (kind, condition.reason.clone(), condition.message.clone())
         })
         .collect()
-}
-
-async fn publish(context: &Context, node: &LocalNode, kind: EventType, reason: &str, note: &str) {
-    let note = note.chars().take(1000).collect();
-    let event = Event {
-        type_: kind,
-        reason: reason.to_owned(),
-        note: Some(note),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.publish(&event, &node.object_ref(&())).await {
-        tracing::warn!(node = node.name_any(), %error, "an event could not be published");
-    }
 }

@@ -16,10 +16,7 @@ use jiff::Timestamp;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::{
-        events::{Event, EventType},
-        reflector::Store,
-    },
+    runtime::{events::EventType, reflector::Store},
 };
 use serde_json::json;
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
@@ -37,15 +34,12 @@ use crate::{
     conditions,
     context::Context,
     failure::{Failure, kubernetes},
-    kubernetes::{FIELD_MANAGER, apply_part, remove_finalizer},
+    kubernetes::{FIELD_MANAGER, put_finalizer, remove_finalizer},
 };
 
 const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together.
 const GATHER: Duration = Duration::from_millis(200);
-/// After a pass in which something could not be written.
-const RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Writes at once.
 const WRITES: usize = 16;
 /// Items that a node may hold.
@@ -86,7 +80,6 @@ pub async fn run(
     };
     let mut names = BTreeSet::new();
     let mut all = true;
-    let mut failures = 0_u32;
     // Times at which a distribution is to be looked at though nothing happens.
     let mut due: BTreeMap<String, Timestamp> = BTreeMap::new();
     loop {
@@ -100,15 +93,8 @@ pub async fn run(
         });
         if all || !names.is_empty() {
             let asked = std::mem::take(&mut names);
-            let outcome = controller.pass((!all).then_some(&asked), now).await;
+            due.extend(controller.pass((!all).then_some(&asked), now).await);
             all = false;
-            due.extend(outcome.wake);
-            failures = if outcome.again.is_empty() { 0 } else { failures.saturating_add(1) };
-            if failures > 0 {
-                let wait = (RETRY * 2_u32.saturating_pow(failures.min(8) - 1)).min(LONGEST_RETRY);
-                let at = controller.context.clock.now().saturating_add(wait).unwrap_or(Timestamp::MAX);
-                due.extend(outcome.again.into_iter().map(|name| (name, at)));
-            }
             continue_gathering(&mut dirty, &mut names, &mut all);
         }
         let next = due.values().min().map(|at| at.duration_since(controller.context.clock.now()));
@@ -148,13 +134,6 @@ fn continue_gathering(dirty: &mut UnboundedReceiver<Dirty>, names: &mut BTreeSet
 /// What nodes are to be told, by their place in the fleet, and by whom.
 type Wanted = BTreeMap<usize, Vec<(String, Change)>>;
 
-/// What a pass leaves to later ones.
-#[derive(Default)]
-struct Outcome {
-    wake: Vec<(String, Timestamp)>,
-    again: BTreeSet<String>,
-}
-
 struct Controller {
     context: Arc<Context>,
     caches: Caches,
@@ -168,41 +147,56 @@ struct Controller {
 /// A distribution's part in a pass.
 struct Part {
     resource: Arc<ContentDistribution>,
-    outcome: Result<Plan, Failure>,
-    publishing: bool,
+    course: Course,
+}
+
+/// What is to become of a distribution in a pass.
+enum Course {
+    /// What the planner says.
+    Planned(Box<Plan>),
+    /// Its revision is still on its way to the hub.
+    Publishing,
+    /// It cannot go on as it is.
+    Failed(Failure),
 }
 
 impl Controller {
-    async fn pass(&mut self, asked: Option<&BTreeSet<String>>, now: Timestamp) -> Outcome {
+    /// Plans, and does what follows from it. When distributions are to be looked at again though nothing happens.
+    async fn pass(&mut self, asked: Option<&BTreeSet<String>>, now: Timestamp) -> Vec<(String, Timestamp)> {
         let distributions = self.distributions();
         let fleet = self.fleet();
-        let mut outcome = Outcome::default();
+        let mut wake = Vec::new();
+        // What could not be written: it is planned for again, after the object's own wait.
+        let mut failed = BTreeSet::new();
         let mut parts = Vec::new();
         for resource in &distributions {
             if asked.is_none_or(|asked| asked.contains(&resource.name_any())) {
-                parts.push(self.consider(resource, &distributions, &fleet, now));
+                let course = self.consider(resource, &distributions, &fleet, now);
+                parts.push(Part { resource: Arc::clone(resource), course });
             }
         }
+        let considered: BTreeSet<_> = parts.iter().map(|part| part.resource.name_any()).collect();
         // Status first: what it remembers must stand before anything is done that follows from it.
         let mut wanted = Wanted::new();
         let mut letting_go = Vec::new();
         for mut part in parts {
             let name = part.resource.name_any();
-            if let Ok(plan) = &part.outcome
+            if let Course::Planned(plan) = &part.course
                 && let Some(full) =
                     plan.changes.iter().find_map(|(index, change)| fleet.is_full(*index, &name, change, &wanted))
             {
-                part.outcome = Err(full);
+                part.course = Course::Failed(full);
             }
             if let Err(failure) = self.write_status(&part, now).await {
                 tracing::warn!(distribution = name, error = %failure, "a distribution's status could not be written");
                 self.context.metrics.failed(KIND, failure.reason());
-                outcome.again.insert(name);
+                failed.insert(name);
                 continue;
             }
-            match part.outcome {
-                Ok(plan) => {
-                    outcome.wake.extend(plan.wake_at.map(|at| (name.clone(), at)));
+            match part.course {
+                Course::Publishing => {}
+                Course::Planned(plan) => {
+                    wake.extend(plan.wake_at.map(|at| (name.clone(), at)));
                     if plan.released {
                         letting_go.push(Arc::clone(&part.resource));
                     }
@@ -210,10 +204,10 @@ impl Controller {
                         wanted.entry(index).or_default().push((name.clone(), change));
                     }
                 }
-                Err(failure) => {
+                Course::Failed(failure) => {
                     self.context.metrics.failed(KIND, failure.reason());
                     let at = self.publications.retry_at(&name).unwrap_or(now + Duration::from_secs(60));
-                    outcome.wake.push((name, at));
+                    wake.push((name, at));
                 }
             }
         }
@@ -233,7 +227,7 @@ impl Controller {
                 Ok(content) => told.push(content),
                 Err(failure) => {
                     tracing::debug!(error = %failure, "a node could not be told; it is planned for again");
-                    outcome.again.extend(names);
+                    failed.extend(names);
                 }
             }
         }
@@ -245,10 +239,19 @@ impl Controller {
                 remove_finalizer(&api, "let the ContentDistribution go", &*resource, DISTRIBUTION_FINALIZER).await;
             if let Err(failure) = gone {
                 tracing::warn!(distribution = resource.name_any(), error = %failure, "a distribution could not be let go");
-                outcome.again.insert(resource.name_any());
+                failed.insert(resource.name_any());
             }
         }
-        outcome
+        for name in considered.difference(&failed) {
+            self.context.backoff.succeeded(&backoff_key(name));
+        }
+        let later = self.context.clock.now();
+        let again = failed.into_iter().map(|name| {
+            let wait = self.context.backoff.failed(&backoff_key(&name));
+            (name, later.saturating_add(wait).unwrap_or(Timestamp::MAX))
+        });
+        wake.extend(again);
+        wake
     }
 
     /// The distributions, oldest first, as the cache has them, or as they were written since.
@@ -285,33 +288,25 @@ impl Controller {
         all: &[Arc<ContentDistribution>],
         fleet: &Fleet,
         now: Timestamp,
-    ) -> Part {
+    ) -> Course {
         let name = resource.name_any();
         let deleting = resource.metadata.deletion_timestamp.is_some();
         let nodes = fleet.view(&name);
         let status = resource.status.clone().unwrap_or_default();
         let source = revision::source(&resource.spec).to_string();
-        let mut part = Part { resource: Arc::clone(resource), outcome: Ok(Plan::default()), publishing: false };
         let digest = if deleting {
             String::new()
         } else {
             if let Some(failure) = taken(resource, all, &nodes) {
-                part.outcome = Err(failure);
-                return part;
+                return Course::Failed(failure);
             }
             let pinned = status.current.as_ref().filter(|current| current.source.as_ref() == Some(&source));
             match pinned {
                 Some(current) => current.digest.clone(),
                 None => match self.publications.of(&name, &source, &resource.spec, now) {
                     Published::Done(digest) => digest.to_string(),
-                    Published::UnderWay => {
-                        part.publishing = true;
-                        return part;
-                    }
-                    Published::Failed(failure) => {
-                        part.outcome = Err(failure);
-                        return part;
-                    }
+                    Published::UnderWay => return Course::Publishing,
+                    Published::Failed(failure) => return Course::Failed(failure),
                 },
             }
         };
@@ -319,8 +314,7 @@ impl Controller {
         let (spec, status) = (&resource.spec, &status);
         let rollout =
             Rollout { name: &name, spec, status, digest: &digest, source: &source, controls: &controls, deleting };
-        part.outcome = Ok(plan(&rollout, &nodes, now));
-        part
+        Course::Planned(Box::new(plan(&rollout, &nodes, now)))
     }
 
     /// Writes what is known, if that has changed; and holds the distribution before the first node is told.
@@ -328,36 +322,32 @@ impl Controller {
         let resource = &part.resource;
         let name = resource.name_any();
         let api = Api::<ContentDistribution>::all(self.context.client.clone());
-        let deleting = resource.metadata.deletion_timestamp.is_some();
-        if deleting && !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
+        if resource.metadata.deletion_timestamp.is_none() {
+            put_finalizer(&api, "hold the ContentDistribution", resource.as_ref(), DISTRIBUTION_FINALIZER).await?;
+        } else if !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
             return Ok(());
-        }
-        if !deleting && !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
-            let held = json!({
-                "apiVersion": ContentDistribution::api_version(&()), "kind": KIND,
-                "metadata": {"uid": resource.uid(), "finalizers": [DISTRIBUTION_FINALIZER]},
-            });
-            apply_part(&api, "hold the ContentDistribution", &name, &held).await?;
         }
         let previous = resource.status.clone().unwrap_or_default();
         let generation = resource.metadata.generation;
         // What was wrong with the last try is said until one succeeds.
         let wrong = conditions::is_true(&previous.conditions, "Stalled")
             || conditions::find(&previous.conditions, "Ready").is_some_and(|ready| ready.reason == "HubUnreachable");
-        if part.publishing && wrong && previous.observed_generation == generation {
+        let publishing = matches!(part.course, Course::Publishing);
+        if publishing && wrong && previous.observed_generation == generation {
             return Ok(());
         }
-        let mut status = match &part.outcome {
-            Ok(_) if part.publishing => ContentDistributionStatus {
-                conditions: report::of_publishing(&previous.conditions, generation, now),
-                ..previous.clone()
-            },
-            Ok(plan) => ContentDistributionStatus {
-                conditions: report::of_plan(&name, &previous.conditions, &plan.status, &plan.verdict, generation, now),
+        let before = &previous.conditions;
+        let mut status = match &part.course {
+            Course::Planned(plan) => ContentDistributionStatus {
+                conditions: report::of_plan(&name, before, &plan.status, &plan.verdict, generation, now),
                 ..plan.status.clone()
             },
-            Err(failure) => ContentDistributionStatus {
-                conditions: report::of_failure(&previous.conditions, failure, generation, now),
+            Course::Publishing => ContentDistributionStatus {
+                conditions: report::of_publishing(before, generation, now),
+                ..previous.clone()
+            },
+            Course::Failed(failure) => ContentDistributionStatus {
+                conditions: report::of_failure(before, failure, generation, now),
                 ..previous.clone()
             },
         };
@@ -379,6 +369,11 @@ impl Controller {
         self.written.insert(name, Arc::new(written));
         Ok(())
     }
+}
+
+/// The name of a distribution among all objects that wait.
+fn backoff_key(name: &str) -> String {
+    format!("{KIND}/{name}")
 }
 
 /// The newer of what is cached and what was written.
@@ -554,14 +549,6 @@ async fn tell_people(
         return;
     }
     let bad = conditions::is_true(&now.conditions, "Stalled");
-    let event = Event {
-        type_: if bad { EventType::Warning } else { EventType::Normal },
-        reason,
-        note: Some(message.chars().take(1000).collect()),
-        action: "RollOut".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.publish(&event, &resource.object_ref(&())).await {
-        tracing::warn!(distribution = resource.name_any(), %error, "an event could not be published");
-    }
+    let kind = if bad { EventType::Warning } else { EventType::Normal };
+    context.publish(resource, kind, &reason, "RollOut", &message).await;
 }

@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::catalogue::Catalogue;
-use crate::failure::{Disposition, Failure};
+use crate::{
+    backoff::Backoff,
+    failure::{Disposition, Failure},
+};
 
-/// After a failure that passes by itself; each further one doubles it.
-const RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// What a person must mend is looked at again without a change.
 const RECHECK: Duration = Duration::from_secs(30);
 
@@ -39,13 +39,13 @@ enum State {
 struct Publication {
     source: String,
     state: State,
-    failures: u32,
 }
 
 /// Revisions that are not yet pinned in a status, by distribution.
 pub struct Publications {
     catalogue: Option<Catalogue>,
     known: Arc<Mutex<HashMap<String, Publication>>>,
+    backoff: Arc<Backoff>,
     /// Takes the names of distributions that something came of.
     heard: UnboundedSender<String>,
 }
@@ -53,7 +53,7 @@ pub struct Publications {
 impl Publications {
     /// Publishes to `catalogue`.
     pub fn new(catalogue: Option<Catalogue>, heard: UnboundedSender<String>) -> Self {
-        Self { catalogue, known: Arc::default(), heard }
+        Self { catalogue, known: Arc::default(), backoff: Arc::default(), heard }
     }
 
     /// When a failed publication is tried again.
@@ -71,7 +71,6 @@ impl Publications {
             return Published::Failed(Failure::stalled("NoHub", message));
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut failures = 0;
         if let Some(publication) = known.get(name).filter(|publication| publication.source == source) {
             match &publication.state {
                 State::Done(digest) => return Published::Done(*digest),
@@ -83,26 +82,28 @@ impl Publications {
                         Failure::Hub(message.clone())
                     });
                 }
-                State::Failed { .. } => failures = publication.failures,
+                State::Failed { .. } => {}
             }
         }
-        let publication = Publication { source: source.to_owned(), state: State::UnderWay, failures };
+        let publication = Publication { source: source.to_owned(), state: State::UnderWay };
         known.insert(name.to_owned(), publication);
         drop(known);
         let (catalogue, spec, known) = (catalogue.clone(), spec.clone(), Arc::clone(&self.known));
         let (name, source, heard) = (name.to_owned(), source.to_owned(), self.heard.clone());
+        let backoff = Arc::clone(&self.backoff);
         tokio::spawn(async move {
             let outcome = catalogue.publish(&spec).await;
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             // Another revision may have taken its place meanwhile.
             if let Some(publication) = known.get_mut(&name).filter(|publication| publication.source == source) {
                 publication.state = match outcome {
-                    Ok(digest) => State::Done(digest),
+                    Ok(digest) => {
+                        backoff.succeeded(&name);
+                        State::Done(digest)
+                    }
                     Err(failure) => {
-                        publication.failures = publication.failures.saturating_add(1);
                         let person = failure.disposition() == Disposition::NeedsAPerson;
-                        let longer = RETRY * 2_u32.saturating_pow(publication.failures.min(6) - 1);
-                        let wait = if person { RECHECK } else { longer.min(LONGEST_RETRY) };
+                        let wait = if person { RECHECK } else { backoff.failed(&name) };
                         let message = match &failure {
                             Failure::Hub(message) => message.clone(),
                             other => other.to_string(),

@@ -4,7 +4,7 @@ use fateh_crds::{APPROVE_ANNOTATION, ContentDistributionStatus, RETRY_ANNOTATION
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::plan::{ABORTED, ROLLED_BACK, Verdict};
+use super::plan::{ABORTED, ROLLED_BACK, ROLLING_BACK, Verdict};
 use crate::{
     conditions::{Fact, merge},
     failure::{Disposition, Failure},
@@ -65,7 +65,7 @@ pub fn of_plan(
         ),
         Verdict::RollingBack => (
             Some(false),
-            "RollingBack",
+            ROLLING_BACK,
             "too many failures: nodes are given back what they last held".to_owned(),
             false,
             true,
@@ -129,10 +129,7 @@ pub fn of_failure(
         fact("Reconciling", Some(!person)),
         fact("Stalled", Some(person)),
     ];
-    let mut conditions = merge(previous, facts, generation, now);
-    // What was known of the rollout stays known.
-    conditions.extend(previous.iter().skip(3).cloned());
-    conditions
+    beside_the_rollout(previous, facts, generation, now)
 }
 
 /// The conditions of a revision that is on its way to the hub.
@@ -143,8 +140,20 @@ pub fn of_publishing(previous: &[Condition], generation: Option<i64>, now: Times
         Fact::holds("Reconciling", "Publishing", message),
         Fact::fails("Stalled", "Publishing", message),
     ];
+    beside_the_rollout(previous, facts, generation, now)
+}
+
+/// What is said while there is nothing new of the rollout: what was known of it stays known.
+fn beside_the_rollout(
+    previous: &[Condition],
+    facts: Vec<Fact>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let is_new = |condition: &&Condition| facts.iter().any(|fact| fact.kind == condition.type_);
+    let known: Vec<_> = previous.iter().filter(|condition| !is_new(condition)).cloned().collect();
     let mut conditions = merge(previous, facts, generation, now);
-    conditions.extend(previous.iter().skip(3).cloned());
+    conditions.extend(known);
     conditions
 }
 

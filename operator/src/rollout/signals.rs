@@ -61,7 +61,7 @@ impl Signals {
         }
         let Some(node) = content.labels().get(NODE_LABEL) else { return };
         // One that was made anew has lost what the node was told.
-        if self.is_news("NodeContent", format!("{node} itself"), &content.uid()) {
+        if self.is_news("UID of a NodeContent", node.clone(), &content.uid()) {
             self.everything();
         }
         // What was only told is no news for the node's status yet: release and acknowledgement make one.
@@ -96,12 +96,8 @@ impl Signals {
 
     fn node_is_gone(&self, name: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in [
-            ("LocalNode", name.to_owned()),
-            ("NodeContent", name.to_owned()),
-            ("NodeContent", format!("{name} itself")),
-        ] {
-            seen.remove(&key);
+        for kind in ["LocalNode", "NodeContent", "UID of a NodeContent"] {
+            seen.remove(&(kind, name.to_owned()));
         }
         drop(seen);
         let _ = self.to.send(Dirty::All);
