@@ -21,6 +21,7 @@ use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backoff::Backoff,
     content::receive::{self, Received},
     hub_client::HubError,
     report::FIELD_MANAGER,
@@ -28,6 +29,7 @@ use crate::{
     storage::{
         contents,
         distributions::{self, Known},
+        turns::{self, Turn},
     },
 };
 
@@ -39,9 +41,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 const COALESCE: Duration = Duration::from_secs(1);
 /// When another replica is at it.
 const NOT_OURS: Duration = Duration::from_secs(5);
-/// After the first failure; each further one doubles it.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// After failures in a row.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 /// A thousand nodes that are told at once do not ask at once.
 const SPREAD: Duration = Duration::from_millis(300);
 /// Bodies that are fetched at once.
@@ -117,8 +118,7 @@ pub async fn run(state: AppState, client: Client, stop: CancellationToken) {
             Ok(false) => pause = NOT_OURS,
             Err(error) => {
                 tracing::warn!(%error, "what the centre sends could not be carried out yet");
-                pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.min(10))).min(LONGEST_BACKOFF);
-                pause = pause.mul_f64(0.8 + 0.4 * rand::random::<f64>());
+                pause = BACKOFF.wait(failures, rand::random());
                 failures = failures.saturating_add(1);
             }
         }
@@ -129,7 +129,7 @@ pub async fn run(state: AppState, client: Client, stop: CancellationToken) {
 async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) -> Result<bool, Delay> {
     let known = {
         let mut connection = state.database.acquire().await?;
-        if !distributions::take_turn(&mut connection, state.replica, LEASE, state.clock.now()).await? {
+        if !turns::take(&mut connection, Turn::Distribution, state.replica, LEASE, state.clock.now()).await? {
             return Ok(false);
         }
         distributions::all(&mut connection).await?

@@ -108,14 +108,9 @@ impl Hub {
     /// When they cannot be had.
     pub async fn jwks(&self) -> Result<String, HubError> {
         let Way { url, client, .. } = self.way.as_ref().ok_or(HubError::None)?;
-        let mut response = successful(client.get(format!("{url}{JWKS_PATH}")).send().await?)?;
+        let response = successful(client.get(format!("{url}{JWKS_PATH}")).send().await?)?;
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if bytes.len() + chunk.len() > MAX_JWKS {
-                return Err(HubError::Unreadable);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        append(response, &mut bytes, MAX_JWKS, HubError::Unreadable).await?;
         String::from_utf8(bytes).map_err(|_| HubError::Unreadable)
     }
 
@@ -149,15 +144,20 @@ impl Hub {
     }
 }
 
-/// Appends what is sent to what is there already.
+/// Goes on with what is there already, or begins anew where the hub sends all of it.
 async fn receive(request: RequestBuilder, bytes: &mut Vec<u8>) -> Result<(), HubError> {
-    let mut response = successful(request.send().await?)?;
+    let response = successful(request.send().await?)?;
     if response.status() != StatusCode::PARTIAL_CONTENT {
         bytes.clear();
     }
+    append(response, bytes, MAX_CONTENT, HubError::TooLarge).await
+}
+
+/// Appends a body, as long as the whole is no longer than it may be.
+async fn append(mut response: Response, bytes: &mut Vec<u8>, most: usize, beyond: HubError) -> Result<(), HubError> {
     while let Some(chunk) = response.chunk().await? {
-        if bytes.len() + chunk.len() > MAX_CONTENT {
-            return Err(HubError::TooLarge);
+        if bytes.len() + chunk.len() > most {
+            return Err(beyond);
         }
         bytes.extend_from_slice(&chunk);
     }

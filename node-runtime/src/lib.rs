@@ -3,6 +3,7 @@
 //! It works when the hub, the operator and the API server are all down; of these it only ever
 //! writes to the API server, to report.
 
+mod backoff;
 pub mod centre;
 pub mod config;
 pub mod content;

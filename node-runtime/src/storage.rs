@@ -6,6 +6,7 @@ pub mod distributions;
 pub mod outbox;
 pub mod reports;
 pub mod revenues;
+pub mod turns;
 pub mod users;
 
 /// The newest migration that this runtime was written for.

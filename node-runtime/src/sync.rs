@@ -9,10 +9,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    backoff::{Backoff, jittered},
     hub_client::HubError,
     metrics::Metrics,
     state::AppState,
-    storage::outbox::{self, Taken, Waiting},
+    storage::{
+        outbox::{self, Taken, Waiting},
+        turns::{self, Turn},
+    },
 };
 
 /// Longer than the hub may take to answer. A replica that dies keeps the others waiting for no longer.
@@ -21,9 +25,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const COALESCE: Duration = Duration::from_millis(200);
 /// How often is looked without an event: for what a replica that died has left, and what is due again.
 const SWEEP: Duration = Duration::from_secs(60);
-/// After the first failure; each further one doubles it.
-const FIRST_BACKOFF: Duration = Duration::from_secs(2);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+/// After failures in a row.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) };
 /// A request to send everything goes on for as many batches at most.
 const MAX_BATCHES: usize = 20;
 
@@ -73,7 +76,7 @@ pub async fn run(state: AppState, metrics: Metrics, stop: CancellationToken) {
         if let Ok(waiting) = count(&state).await {
             metrics.waits(waiting, state.clock.now());
         }
-        let pause = if failures == 0 { SWEEP } else { backoff(failures - 1, rand::random()) };
+        let pause = if failures == 0 { SWEEP } else { BACKOFF.wait(failures - 1, rand::random()) };
         tokio::select! {
             // What happens while the centre is away does not make it come back.
             () = state.told.notified(), if failures == 0 => tokio::time::sleep(COALESCE).await,
@@ -102,7 +105,7 @@ pub async fn tell(state: &AppState, everything: bool) -> Result<Told, SyncError>
         let now = state.clock.now();
         let taken = {
             let mut connection = state.database.acquire().await?;
-            if !outbox::take_turn(&mut connection, holder, LEASE, now).await? {
+            if !turns::take(&mut connection, Turn::Sync, holder, LEASE, now).await? {
                 return Err(SyncError::Taken);
             }
             let again = now.saturating_add(LEASE).unwrap_or(now);
@@ -118,11 +121,11 @@ pub async fn tell(state: &AppState, everything: bool) -> Result<Told, SyncError>
         // What was not answered is not asked for again in one breath.
         let stop = sent.as_ref().is_ok_and(|batch| batch.applied + batch.refused < batch.sent);
         if sent.is_err() || stop || !full {
-            outbox::give_turn(&mut *state.database.acquire().await?, holder).await?;
+            turns::give(&mut *state.database.acquire().await?, Turn::Sync, holder).await?;
             return sent.map(|_| told);
         }
     }
-    outbox::give_turn(&mut *state.database.acquire().await?, holder).await?;
+    turns::give(&mut *state.database.acquire().await?, Turn::Sync, holder).await?;
     Ok(told)
 }
 
@@ -161,7 +164,7 @@ async fn send(state: &AppState, taken: Vec<Result<Taken, Uuid>>) -> Result<Told,
     let left: Vec<_> = attempts
         .into_iter()
         .filter(|(id, _)| !answered.contains(id))
-        .map(|(id, before)| (id, later(now, backoff(before.unsigned_abs(), rand::random()))))
+        .map(|(id, before)| (id, later(now, BACKOFF.wait(before.unsigned_abs(), rand::random()))))
         .collect();
     for result in &results {
         if let Outcome::Refused { reason } = &result.outcome {
@@ -184,34 +187,4 @@ async fn send(state: &AppState, taken: Vec<Result<Taken, Uuid>>) -> Result<Told,
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {
     now.saturating_add(wait).unwrap_or(now)
-}
-
-/// How long an item waits that was tried so often before, somewhat more or less.
-fn backoff(before: u32, random: u16) -> Duration {
-    jittered(FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(before.min(16))).min(LONGEST_BACKOFF), random)
-}
-
-/// Between 80 % and 120 % of a time, so that a thousand nodes do not come back at once.
-fn jittered(time: Duration, random: u16) -> Duration {
-    time.mul_f64(0.8 + 0.4 * f64::from(random) / f64::from(u16::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_up_to_five_minutes() {
-        assert_eq!(backoff(0, u16::MAX / 2).as_secs(), 1);
-        let mut before = Duration::ZERO;
-        for attempts in 0..8 {
-            let wait = backoff(attempts, 0);
-            assert!(wait > before, "{attempts}");
-            before = wait;
-        }
-        for random in [0, u16::MAX] {
-            let longest = backoff(u32::MAX, random);
-            assert!(longest >= LONGEST_BACKOFF.mul_f64(0.8) && longest <= LONGEST_BACKOFF.mul_f64(1.2));
-        }
-    }
 }

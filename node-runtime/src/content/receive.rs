@@ -83,8 +83,8 @@ pub fn next(mut piece: Content, manifest: &Manifest, body: &Value, now: Timestam
     let mut base = piece.base.clone().unwrap_or_else(|| served.clone());
     let before = piece.upstream.clone().unwrap_or_else(|| base.clone());
     let mut local = served.clone();
-    let locked: Vec<_> =
-        edits(&before, &served).into_iter().filter(|path| is_locked(path, &manifest.locked_fields)).collect();
+    let own = edits(&before, &served);
+    let locked: Vec<_> = own.iter().filter(|path| is_locked(path, &manifest.locked_fields)).cloned().collect();
     for path in &locked {
         // Both begin with what was distributed, so that what comes now is no conflict.
         put(&mut local, path, get(&before, path).cloned(), &before);
@@ -98,7 +98,7 @@ pub fn next(mut piece: Content, manifest: &Manifest, body: &Value, now: Timestam
         Policy::Overwrite => Merged { value: upstream.clone(), base: upstream.clone(), conflicts: Vec::new() },
     };
     let paths = edits(&upstream, &value);
-    let lost = !locked.is_empty() || (Policy::of(manifest) == Policy::Overwrite && !edits(&before, &served).is_empty());
+    let lost = !locked.is_empty() || (Policy::of(manifest) == Policy::Overwrite && !own.is_empty());
     let by = piece.customization.as_ref().and_then(|noted| noted.get("by").cloned()).unwrap_or_default();
     let at = piece.customization.as_ref().and_then(|noted| noted.get("at").cloned()).unwrap_or_else(|| json!(now));
     piece.is_customized = !paths.is_empty();

@@ -1,36 +1,12 @@
 //! `distributions`: what the centre has told the node to hold and what came of it, and the pieces that it brought.
 
-use std::time::Duration;
-
 use fateh_common::sql::{new_id, to_sql};
 use fateh_crds::{ContentAcknowledgement, ContentPlan, ContentState, Removal};
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection, types::Json};
-use uuid::Uuid;
 
 use super::contents::{self, Content};
-
-/// Takes the turn to carry out what the node is told, or keeps it; false when another replica holds it.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn take_turn(
-    connection: &mut PgConnection,
-    holder: Uuid,
-    lease: Duration,
-    now: Timestamp,
-) -> Result<bool, sqlx::Error> {
-    let until = now.saturating_add(lease).unwrap_or(now);
-    let taken =
-        sqlx::query("UPDATE local_node.distribution_turn SET holder = $1, until = $2 WHERE holder = $1 OR until < $3")
-            .bind(holder)
-            .bind(to_sql(until))
-            .bind(to_sql(now))
-            .execute(connection)
-            .await?;
-    Ok(taken.rows_affected() == 1)
-}
 
 /// What came of one thing that the node was told, or asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

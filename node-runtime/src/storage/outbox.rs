@@ -1,7 +1,4 @@
-//! `outbox`: what the centre is still to be told, written in the transaction that it tells of; and whose turn it is
-//! to tell it.
-
-use std::time::Duration;
+//! `outbox`: what the centre is still to be told, written in the transaction that it tells of.
 
 use fateh_common::{
     hub::{Event, Outcome, SyncItem, SyncResult},
@@ -19,38 +16,6 @@ pub const USER_CREATED: &str = "user_created";
 pub const REVENUE: &str = "revenue";
 /// Money was given back.
 pub const REFUND: &str = "refund";
-
-/// Takes the turn to send, or keeps it; false when another holds it.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn take_turn(
-    connection: &mut PgConnection,
-    holder: Uuid,
-    lease: Duration,
-    now: Timestamp,
-) -> Result<bool, sqlx::Error> {
-    let until = now.saturating_add(lease).unwrap_or(now);
-    let taken = sqlx::query("UPDATE local_node.sync_turn SET holder = $1, until = $2 WHERE holder = $1 OR until < $3")
-        .bind(holder)
-        .bind(to_sql(until))
-        .bind(to_sql(now))
-        .execute(connection)
-        .await?;
-    Ok(taken.rows_affected() == 1)
-}
-
-/// Gives the turn back.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn give_turn(connection: &mut PgConnection, holder: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE local_node.sync_turn SET holder = NULL, until = 'epoch' WHERE holder = $1")
-        .bind(holder)
-        .execute(connection)
-        .await
-        .map(drop)
-}
 
 /// An item that was taken to be sent, and how often it was before.
 pub struct Taken {
