@@ -106,6 +106,13 @@ pub async fn secret(client: &Client, node: &str, secret: &str, key: &str) -> Str
     String::from_utf8(value.0).unwrap_or_else(|error| panic!("{secret}/{key}: {error}"))
 }
 
+/// The present time, as a node's clock would have it.
+pub async fn now() -> String {
+    let output = tokio::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%6NZ"]).output().await;
+    let output = output.unwrap_or_else(|error| panic!("ask for the time: {error}"));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// Reports in the place of a node's pods.
 pub async fn report(client: &Client, node: &str, status: Value) {
     let api = Api::<NodeReport>::namespaced(client.clone(), &format!("fateh-node-{node}"));

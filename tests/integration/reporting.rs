@@ -1,15 +1,9 @@
 //! A node's report reaches the LocalNode's status; its silence too.
 
 use fateh_crds::LocalNode;
-use fateh_tests::{condition, eventually, kubernetes, ready_node, report};
+use fateh_tests::{condition, eventually, kubernetes, now, ready_node, report};
 use kube::Api;
 use serde_json::{Value, json};
-
-/// The present time, as a node's clock would have it.
-async fn now() -> String {
-    let output = tokio::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%6NZ"]).output().await.unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 fn figures(reported_at: &str, users: i64) -> Value {
     json!({

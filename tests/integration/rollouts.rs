@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fateh_crds::{ContentDistribution, ContentDistributionStatus, LocalNode, NodeContent};
-use fateh_tests::{eventually, kubernetes, ready_node, report, variable};
+use fateh_tests::{eventually, kubernetes, now, ready_node, report, variable};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams},
@@ -126,15 +126,7 @@ async fn answer(client: Client, name: String, manners: Arc<Mutex<BTreeMap<String
     loop {
         let manner = manners.lock().await.get(&name).copied().flatten();
         if manner.is_some() && beat.is_multiple_of(10) {
-            let now = String::from_utf8(
-                tokio::process::Command::new("date")
-                    .args(["-u", "+%Y-%m-%dT%H:%M:%S.%6NZ"])
-                    .output()
-                    .await
-                    .unwrap()
-                    .stdout,
-            );
-            let status = json!({"reportedAt": now.unwrap().trim(), "version": "1", "adminState": "Invited"});
+            let status = json!({"reportedAt": now().await, "version": "1", "adminState": "Invited"});
             report(&client, &name, status).await;
         }
         beat += 1;
