@@ -13,6 +13,7 @@ use fateh_crds::{
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -261,7 +262,7 @@ impl Controller {
         self.written.retain(|name, _| names.contains(name));
         let mut newest: Vec<_> =
             cached.into_iter().map(|cached| newest(&mut self.written, cached.name_any(), cached)).collect();
-        newest.sort_by_key(|resource| (resource.creation_timestamp(), resource.uid()));
+        newest.sort_by_key(age);
         newest
     }
 
@@ -369,6 +370,13 @@ impl Controller {
         self.written.insert(name, Arc::new(written));
         Ok(())
     }
+}
+
+/// The order of distributions by age. Of those that were made in the same second the one that has begun is the older,
+/// since it is what nodes hold.
+fn age(resource: &Arc<ContentDistribution>) -> (Option<Time>, bool, Option<String>) {
+    let begun = resource.status.as_ref().is_some_and(|status| status.current.is_some());
+    (resource.creation_timestamp(), !begun, resource.uid())
 }
 
 /// The name of a distribution among all objects that wait.
@@ -551,4 +559,27 @@ async fn tell_people(
     let bad = conditions::is_true(&now.conditions, "Stalled");
     let kind = if bad { EventType::Warning } else { EventType::Normal };
     context.publish(resource, kind, &reason, "RollOut", &message).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_made_in_the_same_second_the_one_that_has_begun_is_older() {
+        let made = |uid: &str, second: i64, begun: bool| {
+            let content = json!({"id": "sums", "type": "Course", "version": "1", "source": {"catalog": {}}});
+            let mut resource =
+                ContentDistribution::new("x", serde_json::from_value(json!({"content": content})).unwrap());
+            resource.metadata.uid = Some(uid.to_owned());
+            resource.metadata.creation_timestamp = Some(Time(Timestamp::from_second(second).unwrap()));
+            let current = json!({"revision": "a", "digest": "a", "version": "1", "startedAt": "2026-01-01T00:00:00Z"});
+            resource.status = begun.then(|| serde_json::from_value(json!({"current": current})).unwrap());
+            Arc::new(resource)
+        };
+        let mut all = [made("a", 5, false), made("b", 5, true), made("c", 4, false), made("d", 5, false)];
+        all.sort_by_key(age);
+        let order: Vec<_> = all.iter().map(|resource| resource.uid().unwrap()).collect();
+        assert_eq!(order, ["c", "b", "a", "d"]);
+    }
 }
