@@ -54,10 +54,9 @@ e2e: ## Stories on the local cluster; it is taken down afterwards
 	e2e/run.sh
 
 .PHONY: soak
-soak: free ## What takes long, in full: a million ledger operations, outages of a minute, rotations to their end
+soak: free ## What takes long, in full: a million ledger operations, outages of a minute, rotations to their end, ten minutes at rest
 	FATEH_SOAK=1 tests/run.sh ledger
-	FATEH_SOAK=1 e2e/run.sh rotation
-	FATEH_SOAK=1 e2e/run.sh outages
+	FATEH_SOAK=1 e2e/run.sh rotation outages rest_has_no_write
 
 .PHONY: bench
 bench: free ## Figures, beside what the same work costs bare: a table, and JSON in .dev/bench/

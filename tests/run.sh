@@ -152,13 +152,13 @@ operator_kubeconfig() {
 }
 
 if [ "$suite" = bench ]; then
-  [ $# -gt 0 ] || set -- bare operated runtime loaded simulated
+  [ $# -gt 0 ] || set -- bare operated runtime loaded simulated rollouts hub_loaded
   for part; do
     settings=()
     # A node's writes are measured as they are in production: on the disk, and not written a second time as text.
-    [ "$part" != loaded ] || settings=(-c fsync=on -c log_statement=none)
+    [ "$part" != loaded ] && [ "$part" != hub_loaded ] || settings=(-c fsync=on -c log_statement=none)
     # Nobody is to visit databases that have no files.
-    [ "$part" != simulated ] || settings=(-c autovacuum=off)
+    [ "$part" != simulated ] && [ "$part" != rollouts ] || settings=(-c autovacuum=off)
     stop postgres-18
     rm -rf "$state/postgres-18" "$state/postgres-18.socket"
     postgres postgres-18 "$state/postgres-18-programs/bin" "$pg18_port" "${settings[@]}"

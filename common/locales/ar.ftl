@@ -43,3 +43,4 @@ field-language = رمز لغة مثل ar أو pt-BR
 field-title = من ١ إلى ٥١٢ محرفًا في سطر واحد
 field-limit = المطلوب عدد من ١ إلى ٢٠٠
 field-cursor = المطلوب قيمة nextCursor من الصفحة السابقة
+field-content-id = من ١ إلى ١٢٨ من a-z و0-9 و«.» و«_» و«-»، يبدأ وينتهي بحرف أو رقم

@@ -43,3 +43,4 @@ field-language = a language tag such as ar or pt-BR
 field-title = 1 to 512 characters on one line
 field-limit = a number from 1 to 200
 field-cursor = the nextCursor of the page before
+field-content-id = 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning and ending with a letter or digit

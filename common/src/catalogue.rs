@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+/// Bytes of one body, which is the content in one language, and of a manifest.
+pub const MAX_BODY: usize = 1024 * 1024;
 /// Where content is served by its digest.
 pub const CONTENT_PATH: &str = "/content/{digest}";
 /// Where the operator releases a manifest whose bodies it has put.

@@ -10,24 +10,26 @@ use crate::{
 
 const NODES: [&str; 2] = ["hebron", "nablus"];
 
-async fn distribute(version: &str, body: &Value, more: Value) {
+/// Applies a version of a course, in Arabic, for some nodes: the first of them, and then the others.
+pub async fn distribute(name: &str, nodes: &[&str], version: &str, body: &Value, more: Value) {
     let mut spec = json!({
-        "content": {"id": "sums", "type": "Course", "version": version, "title": {"ar": "الجمع"},
+        "content": {"id": name, "type": "Course", "version": version, "title": {"ar": "الجمع"},
             "source": {"inline": {"ar": body}}},
-        "targets": {"nodes": NODES}, "removal": "Delete",
-        "rollout": {"stages": [{"name": "first", "nodes": ["hebron"]}, {"name": "rest"}]},
+        "targets": {"nodes": nodes}, "removal": "Delete",
+        "rollout": {"stages": [{"name": "first", "nodes": [nodes[0]]}, {"name": "rest"}]},
     });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let manifest = json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "ContentDistribution", "metadata": {"name": "sums"}, "spec": spec});
-    let file = std::env::temp_dir().join(format!("fateh-sums-{}.json", std::process::id()));
+    let manifest = json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "ContentDistribution", "metadata": {"name": name}, "spec": spec});
+    let file = std::env::temp_dir().join(format!("fateh-{name}-{}.json", std::process::id()));
     std::fs::write(&file, manifest.to_string()).unwrap();
     kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
     std::fs::remove_file(file).unwrap();
 }
 
-async fn status(what: &str, is: impl Fn(&Value) -> bool) -> Value {
+/// The status of a distribution, once it is as it is asked for.
+pub async fn status(name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     eventually(what, 90, async || {
-        let found = kubectl_json(&["get", "cdist", "sums"]).await;
+        let found = kubectl_json(&["get", "cdist", name]).await;
         let status = &found["status"];
         let seen = status["observedGeneration"] == found["metadata"]["generation"];
         if seen && is(status) { Ok(status.clone()) } else { Err(status.clone()) }
@@ -59,8 +61,8 @@ async fn a_course_reaches_nodes_in_stages_and_a_partner_s_edits_survive_its_next
         partners.push((http, token));
     }
     let lessons = json!([{"id": "one", "text": "1 + 1"}, {"id": "two", "text": "2 + 2"}]);
-    distribute("1", &json!({"intro": "مرحبا", "lessons": lessons}), json!({})).await;
-    let done = status("the first version", |status| status["phase"] == "Complete").await;
+    distribute("sums", &NODES, "1", &json!({"intro": "مرحبا", "lessons": lessons}), json!({})).await;
+    let done = status("sums", "the first version", |status| status["phase"] == "Complete").await;
     assert_eq!((&done["done"], &done["summary"]["applied"]), (&json!("2/2"), &json!(2)));
     let (http, token) = &partners[0];
     let (first, tag) = piece(http, token).await;
@@ -80,10 +82,11 @@ async fn a_course_reaches_nodes_in_stages_and_a_partner_s_edits_survive_its_next
 
     // The centre changes a lesson: both are kept.
     let lessons = json!([{"id": "one", "text": "1 + 1 = 2"}, {"id": "two", "text": "2 + 2"}]);
-    distribute("2", &json!({"intro": "مرحبا", "lessons": lessons}), json!({})).await;
-    let merged =
-        status("the second version", |status| status["phase"] == "Complete" && status["history"][0]["version"] == "1")
-            .await;
+    distribute("sums", &NODES, "2", &json!({"intro": "مرحبا", "lessons": lessons}), json!({})).await;
+    let merged = status("sums", "the second version", |status| {
+        status["phase"] == "Complete" && status["history"][0]["version"] == "1"
+    })
+    .await;
     assert_eq!((&merged["summary"]["merged"], &merged["summary"]["applied"]), (&json!(1), &json!(1)));
     let (second, _) = piece(http, token).await;
     assert_eq!(second["content"]["intro"], "أهلا بكم في الخليل");
@@ -92,15 +95,16 @@ async fn a_course_reaches_nodes_in_stages_and_a_partner_s_edits_survive_its_next
 
     // To lock a field that a node has edited is asked first: nothing changes.
     let locked = json!({"localChanges": {"policy": "Merge", "lockedFields": ["/content/intro"]}, "mode": "Plan"});
-    distribute("3", &json!({"intro": "أهلا", "lessons": lessons}), locked).await;
-    let plan = status("the plan", |status| status["phase"] == "Planned").await;
+    distribute("sums", &NODES, "3", &json!({"intro": "أهلا", "lessons": lessons}), locked).await;
+    let plan = status("sums", "the plan", |status| status["phase"] == "Planned").await;
     assert_eq!((&plan["plan"]["answered"], &plan["plan"]["lockedEdits"]), (&json!(2), &json!(1)));
     assert_eq!(plan["plan"]["examples"], json!(["hebron: /content/intro"]));
     assert_eq!(piece(http, token).await.0["content"], second["content"]);
 
     // Where both change the same place, the partner's goes on being served, and decides.
-    distribute("4", &json!({"intro": "أهلا", "lessons": lessons}), json!({})).await;
-    status("the conflict", |status| status["phase"] == "Complete" && status["summary"]["conflicted"] == 1).await;
+    distribute("sums", &NODES, "4", &json!({"intro": "أهلا", "lessons": lessons}), json!({})).await;
+    status("sums", "the conflict", |status| status["phase"] == "Complete" && status["summary"]["conflicted"] == 1)
+        .await;
     let (conflicted, tag) = piece(http, token).await;
     assert_eq!(conflicted["content"]["intro"], "أهلا بكم في الخليل");
     assert_eq!(conflicted["conflicts"][0]["upstream"], "أهلا");
@@ -108,7 +112,8 @@ async fn a_course_reaches_nodes_in_stages_and_a_partner_s_edits_survive_its_next
     let settled = http.with_header(&format!("If-Match: {tag}"));
     let settled = settled.post(&format!("{path}/conflicts"), Some(token), &choice).await.data(200);
     assert_eq!(settled["content"]["intro"], "أهلا");
-    status("the decision", |status| status["summary"]["conflicted"] == 0 && status["summary"]["merged"] == 1).await;
+    status("sums", "the decision", |status| status["summary"]["conflicted"] == 0 && status["summary"]["merged"] == 1)
+        .await;
 
     // Deleted, it goes from the nodes as well.
     kubectl(&["delete", "cdist", "sums", "--timeout=60s"]).await;

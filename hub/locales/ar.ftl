@@ -72,7 +72,6 @@ field-contract = كائن لا يتجاوز ١٦ كيلوبايت
 field-share = من 0 إلى 10000 جزء من عشرة آلاف
 field-share-from = يوم مثل 2026-11-25، اليوم (UTC) أو بعده
 field-global-token = الرمز globalToken الذي أعطتك إياه عقدتك عند الدخول، لم تمضِ عليه عشر دقائق
-field-content-id = من ١ إلى ١٢٨ من a-z و0-9 و«.» و«_» و«-»، يبدأ وينتهي بحرف أو رقم
 field-content-type = Course أو Lesson أو Quiz أو Resource
 field-texts = نصوص بحسب رمز اللغة، ليس فيها فارغ
 field-languages = ٣٢ رمز لغة على الأكثر مثل ar

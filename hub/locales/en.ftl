@@ -72,7 +72,6 @@ field-contract = an object of at most 16 KiB
 field-share = 0 to 10000 hundredths of a percent
 field-share-from = a day such as 2026-11-25, today (UTC) or later
 field-global-token = the globalToken that your node gave you at sign-in, not older than ten minutes
-field-content-id = 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning and ending with a letter or digit
 field-content-type = Course, Lesson, Quiz or Resource
 field-texts = texts by language tag, none of them empty
 field-languages = at most 32 language tags such as ar

@@ -11,6 +11,8 @@ content-found = المحتوى
 content-created = أُنشئ المحتوى
 content-changed = عُدّل المحتوى
 content-deleted = حُذف المحتوى
+replaced-content-listed = ما عُدّل هنا ولم يعد يُعرض
+replaced-content-found = المحتوى كما كان يُعرض هنا
 synced = أُبلغ المركز
 statistics = أحوال العقدة
 
@@ -39,6 +41,6 @@ field-user-id = معرّف مستخدم في هذه العقدة
 field-by = day أو month
 field-content-type = course أو lesson أو quiz أو resource
 field-content-status = draft أو published أو archived
-field-content = كائن JSON لا يتجاوز 48 كيلوبايت ودون محارف NUL
+field-content = كائن JSON دون محارف NUL، لا يتجاوز 48 كيلوبايت، أو ما وُزّع مع 48 كيلوبايت فوقه
 field-path = مسار مثل ‎/content/lessons/intro/title
 field-choice = ours أو theirs أو edit مع قيمة

@@ -11,6 +11,8 @@ content-found = The content
 content-created = The content was created
 content-changed = The content was changed
 content-deleted = The content was deleted
+replaced-content-listed = What was changed here and is served no more
+replaced-content-found = The content, as it was served here
 synced = The centre was told
 statistics = How the node is doing
 
@@ -39,6 +41,6 @@ field-user-id = the identifier of a user of this node
 field-by = day or month
 field-content-type = course, lesson, quiz or resource
 field-content-status = draft, published or archived
-field-content = a JSON object of at most 48 KiB, without NUL characters
+field-content = a JSON object without NUL characters, of at most 48 KiB, or 48 KiB more than was distributed
 field-path = a path such as /content/lessons/intro/title
 field-choice = ours, theirs, or edit with a value

@@ -29,11 +29,12 @@ use crate::{
     storage::{
         contents,
         distributions::{self, Known},
+        replaced,
         turns::{self, Turn},
     },
 };
 
-/// Longer than one round takes. A replica that dies keeps the others waiting for no longer.
+/// Longer than one item takes. A replica that dies keeps the others waiting for no longer.
 const LEASE: Duration = Duration::from_secs(120);
 /// How often is looked without an event: conflicts that were settled are told then.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -127,13 +128,10 @@ pub async fn run(state: AppState, client: Client, stop: CancellationToken) {
 
 /// Everything that is to be done now, and what came of it. False when it is another replica's turn.
 async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) -> Result<bool, Delay> {
-    let known = {
-        let mut connection = state.database.acquire().await?;
-        if !turns::take(&mut connection, Turn::Distribution, state.replica, LEASE, state.clock.now()).await? {
-            return Ok(false);
-        }
-        distributions::all(&mut connection).await?
-    };
+    if !is_our_turn(state).await? {
+        return Ok(false);
+    }
+    let known = distributions::all(&mut *state.database.acquire().await?).await?;
     let mut delayed = None;
     // What goes makes room for what comes: another distribution may bring the same content.
     let (removals, rest): (Vec<_>, Vec<_>) = content.spec.items.iter().partition(|item| item.removal.is_some());
@@ -141,6 +139,10 @@ async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) 
         let before = known.iter().find(|known| known.said.is_about(item));
         if before.is_some_and(|known| known.said.is_of(item)) {
             continue;
+        }
+        // What went before may have taken its time.
+        if !is_our_turn(state).await? {
+            return Ok(false);
         }
         if let Err(delay) = carry_out(state, item, before).await {
             tracing::warn!(distribution = item.distribution, error = %delay, "an item waits");
@@ -155,9 +157,17 @@ async fn round(state: &AppState, api: &Api<NodeContent>, content: &NodeContent) 
     delayed.map_or(Ok(true), Err)
 }
 
+/// Whether this replica is the one that carries out what the node is told, from now on for [`LEASE`].
+async fn is_our_turn(state: &AppState) -> Result<bool, sqlx::Error> {
+    let mut connection = state.database.acquire().await?;
+    turns::take(&mut connection, Turn::Distribution, state.replica, LEASE, state.clock.now()).await
+}
+
 /// Forgets what is spoken of no more, and says how the rest stands now.
 async fn settle(state: &AppState, content: &NodeContent) -> Result<Vec<ContentAcknowledgement>, sqlx::Error> {
     let mut connection = state.database.acquire().await?;
+    // An edit, or a decision, since it was received.
+    let standings = distributions::standings(&mut connection, None).await?;
     let mut said = Vec::new();
     for mut known in distributions::all(&mut connection).await? {
         if !content.spec.items.iter().any(|item| known.said.is_about(item)) {
@@ -166,8 +176,7 @@ async fn settle(state: &AppState, content: &NodeContent) -> Result<Vec<ContentAc
         }
         let held = known.said.state.is_held() && !known.said.dry_run;
         if let Some(id) = known.content_id.as_deref().filter(|_| held) {
-            // An edit, or a decision, since it was received.
-            known.said.state = distributions::standing(&mut connection, id).await?;
+            known.said.state = standings.get(id).copied().unwrap_or(ContentState::Applied);
         }
         said.push(known.said);
     }
@@ -264,7 +273,7 @@ async fn receive(state: &AppState, item: &ContentItem) -> Result<(), Refused> {
         distributions::put(&mut transaction, &received.piece).await?;
         if let Some(document) = &received.replaced {
             let (id, language) = (&manifest.content_id, &received.piece.language);
-            distributions::keep_replaced(&mut transaction, id, language, document, now).await?;
+            replaced::keep(&mut transaction, id, language, document, now).await?;
         }
     }
     distributions::hide_all_but(&mut transaction, &manifest.content_id, &languages, now).await?;

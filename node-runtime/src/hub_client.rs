@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use fateh_common::{
-    catalogue::{CONTENT_PATH, Digest},
+    catalogue::{CONTENT_PATH, Digest, MAX_BODY},
     hub::{IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, SYNC_PATH, SyncAnswer, SyncBatch},
     service::error::ApiError,
 };
@@ -20,8 +20,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// No honest set of keys is larger.
 const MAX_JWKS: usize = 64 * 1024;
 
-/// No manifest and no body is larger.
-const MAX_CONTENT: usize = 1024 * 1024;
 /// A download goes on after so many breaks at most.
 const RESUMPTIONS: u32 = 5;
 
@@ -44,7 +42,7 @@ pub enum HubError {
     #[error("the hub's answer is no text of at most {MAX_JWKS} bytes")]
     Unreadable,
     /// Content is larger than any can be.
-    #[error("the hub sends more than {MAX_CONTENT} bytes")]
+    #[error("the hub sends more than {MAX_BODY} bytes")]
     TooLarge,
     /// Content is not what its digest names.
     #[error("the bytes that the hub sends for {0} are not what that digest names")]
@@ -150,7 +148,7 @@ async fn receive(request: RequestBuilder, bytes: &mut Vec<u8>) -> Result<(), Hub
     if response.status() != StatusCode::PARTIAL_CONTENT {
         bytes.clear();
     }
-    append(response, bytes, MAX_CONTENT, HubError::TooLarge).await
+    append(response, bytes, MAX_BODY, HubError::TooLarge).await
 }
 
 /// Appends a body, as long as the whole is no longer than it may be.

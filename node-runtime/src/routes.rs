@@ -3,6 +3,7 @@
 mod auth;
 mod content;
 mod node;
+mod replaced;
 mod revenue;
 mod statistics;
 mod sync;
@@ -26,6 +27,7 @@ fn described() -> OpenApiRouter<AppState> {
         .merge(auth::routes())
         .merge(users::routes())
         .merge(content::routes())
+        .merge(replaced::routes())
         .merge(revenue::routes())
         .merge(sync::routes())
         .merge(statistics::routes())

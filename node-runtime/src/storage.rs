@@ -4,6 +4,7 @@ pub mod centre_keys;
 pub mod contents;
 pub mod distributions;
 pub mod outbox;
+pub mod replaced;
 pub mod reports;
 pub mod revenues;
 pub mod turns;

@@ -48,8 +48,19 @@ struct Entry {
     wanted: Option<u64>,
     /// The version that it had then.
     left_at: u64,
-    /// The newest version that a watch showed.
+    /// The newest version that a watch showed; of a child with a [`Sight::shape`], the newest that changed it.
     seen: u64,
+    /// What it looked like then.
+    shape: Option<u64>,
+}
+
+/// A child as a watch shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// Its version.
+    pub version: u64,
+    /// A hash of what of it is the operator's, of a child whose version also moves with what is not; none of others.
+    pub shape: Option<u64>,
 }
 
 /// As many as a node has, so that none holds room for twice as many.
@@ -92,10 +103,14 @@ impl Applied {
         self.with(node, kind, |entry| entry.left_at == version(child))
     }
 
-    /// Notes a version that a watch showed; true if it is not the one that the operator left.
-    pub fn sees(&self, node: &str, kind: ChildKind, version: u64) -> bool {
+    /// Notes what a watch showed; true if it is not the version that the operator left.
+    pub fn sees(&self, node: &str, kind: ChildKind, sight: Sight) -> bool {
+        let Sight { version, shape } = sight;
         self.with(node, kind, |entry| {
-            entry.seen = entry.seen.max(version);
+            if shape.is_none() || shape != entry.shape {
+                entry.seen = entry.seen.max(version);
+            }
+            entry.shape = shape;
             version != entry.left_at
         })
     }
@@ -177,19 +192,37 @@ mod tests {
         applied.left(&child("a", ""), &child("a", "7"));
         assert!(applied.stands(&child("a", "")) && applied.stands(&child("a", "7")));
         assert!(!applied.stands(&child("b", "")), "it is wanted otherwise");
-        assert!(!applied.sees("riyadh", kind, 7), "this is the operator's own doing");
+        let sees = |version| applied.sees("riyadh", kind, Sight { version, shape: None });
+        assert!(!sees(7), "this is the operator's own doing");
         assert!(applied.stands(&child("a", "")));
-        assert!(applied.sees("riyadh", kind, 8), "another has changed it");
+        assert!(sees(8), "another has changed it");
         assert!(!applied.stands(&child("a", "")));
         applied.left(&child("a", ""), &child("a", "9"));
         assert!(applied.stands(&child("a", "")));
     }
 
     #[test]
+    fn what_others_say_in_a_child_is_no_change_of_it() {
+        let applied = Applied::default();
+        let kind = ChildKind::new("ConfigMap", "node");
+        let sees = |version, shape| applied.sees("riyadh", kind, Sight { version, shape: Some(shape) });
+        applied.left(&child("a", ""), &child("a", "7"));
+        assert!(!sees(7, 1));
+        assert!(sees(8, 1), "it is news");
+        assert!(applied.stands(&child("a", "")), "and leaves what was applied");
+        assert!(sees(9, 2));
+        assert!(!applied.stands(&child("a", "")), "another has changed it");
+        applied.left(&child("a", ""), &child("a", "10"));
+        assert!(!sees(10, 1) && applied.stands(&child("a", "")));
+    }
+
+    #[test]
     fn news_that_come_before_the_answer_are_not_lost() {
         let applied = Applied::default();
         let kind = ChildKind::new("ConfigMap", "node");
-        assert!(applied.sees("riyadh", kind, 7) && applied.sees("riyadh", kind, 8));
+        for version in [7, 8] {
+            assert!(applied.sees("riyadh", kind, Sight { version, shape: None }));
+        }
         applied.left(&child("a", ""), &child("a", "7"));
         assert!(!applied.stands(&child("a", "")), "version 8 is another's");
     }

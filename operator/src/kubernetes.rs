@@ -30,6 +30,24 @@ where
     if context.applied.stands(object) { Ok(()) } else { apply(context, act, object).await.map(drop) }
 }
 
+/// The same, and returns the child as it is now, status included.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn ensure_and_read<K>(context: &Context, act: &'static str, object: &K) -> Result<K, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    if context.applied.stands(object) {
+        let namespace = object.namespace().unwrap_or_default();
+        let api = Api::<K>::namespaced(context.client.clone(), &namespace);
+        if let Some(found) = api.get_opt(&object.name_any()).await.map_err(kubernetes(act))? {
+            return Ok(found);
+        }
+    }
+    apply(context, act, object).await
+}
+
 /// Applies a child that is the operator's alone: what others added to it is removed.
 /// Returns what the API server made of it, status included.
 ///

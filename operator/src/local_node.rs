@@ -3,6 +3,7 @@
 mod apply;
 mod bootstrap;
 pub mod build;
+mod content;
 mod controller;
 mod credentials;
 mod delete;
@@ -15,8 +16,8 @@ mod requests;
 mod rotation;
 mod validate;
 
+pub use content::count;
 pub use controller::{Watches, run};
 pub use observe::{Placement, connect};
 pub use place::{Load, Placements, connections_allowed, full, loads};
-pub use report::Items;
 pub use validate::{ValidNode, validate};

@@ -149,7 +149,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (nodes, nodes_writer) = reflector::store();
     let all_nodes = watch::events(Api::<LocalNode>::all(client.clone()), everything(), resync).modify(watch::forget);
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
-    let rollouts = Rollouts::new(&client, &settings, wake.clone()).map_err(RunError::Hub)?;
+    let rollouts = Rollouts::new(&client, &settings).map_err(RunError::Hub)?;
     let of_nodes = rollouts.signals.clone();
     let watched_nodes = watch::note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled)
         .inspect_ok(move |event| of_nodes.nodes(event))

@@ -1,6 +1,12 @@
 //! Watches that also list everything anew at intervals, so that an event that was lost is made up for.
 
-use std::{collections::HashSet, fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, hash_map::DefaultHasher},
+    fmt::Debug,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use fateh_crds::{LocalNode, NODE_LABEL};
 use futures::{Stream, StreamExt, future, stream};
@@ -18,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applied::{Applied, ChildKind, version},
+    applied::{Applied, ChildKind, Sight, version},
     context::Context,
 };
 
@@ -105,10 +111,10 @@ pub fn children(
         .flat_map(move |event| {
             let step = match event {
                 Event::Init => Step::Listing,
-                Event::InitApply(child) => Step::Listed(slug(&child), version(&child)),
+                Event::InitApply(it) => Step::Listed(slug(&it), sight(&it, child.heed)),
                 Event::InitDone => Step::Complete,
-                Event::Apply(child) => Step::Changed(slug(&child), version(&child)),
-                Event::Delete(child) => Step::Deleted(slug(&child)),
+                Event::Apply(it) => Step::Changed(slug(&it), sight(&it, child.heed)),
+                Event::Delete(it) => Step::Deleted(slug(&it)),
             };
             let all = || nodes.state().iter().map(|node| node.name_any()).collect();
             stream::iter(seen.take(step, kind, child.heed, &context.applied, all))
@@ -125,12 +131,12 @@ pub struct Child {
     pub heed: Heed,
 }
 
-/// An event, reduced to what is looked at: the node's name, and the version.
+/// An event, reduced to what is looked at: the node's name, and what the child looks like.
 enum Step {
     Listing,
-    Listed(Option<String>, u64),
+    Listed(Option<String>, Sight),
     Complete,
-    Changed(Option<String>, u64),
+    Changed(Option<String>, Sight),
     Deleted(Option<String>),
 }
 
@@ -159,12 +165,13 @@ impl Seen {
                 self.newest_listed = 0;
                 Vec::new()
             }
-            Step::Listed(slug, version) => {
+            Step::Listed(slug, sight) => {
+                let version = sight.version;
                 self.newest_listed = self.newest_listed.max(version);
                 self.listing.extend(slug.clone());
                 // At the first listing every node is reconciled anyway.
                 let newer = self.newest.is_some_and(|newest| version > newest) && heed != Heed::Absence;
-                slug.into_iter().filter(|slug| applied.sees(slug, kind, version) && newer).collect()
+                slug.into_iter().filter(|slug| applied.sees(slug, kind, sight) && newer).collect()
             }
             Step::Complete => {
                 let first = self.newest.is_none();
@@ -176,13 +183,27 @@ impl Seen {
                 }
                 nodes().into_iter().filter(|node| !listed.contains(node)).collect()
             }
-            Step::Changed(slug, version) => {
-                self.newest = self.newest.max(Some(version));
-                slug.into_iter().filter(|slug| applied.sees(slug, kind, version) && heed != Heed::Absence).collect()
+            Step::Changed(slug, sight) => {
+                self.newest = self.newest.max(Some(sight.version));
+                slug.into_iter().filter(|slug| applied.sees(slug, kind, sight) && heed != Heed::Absence).collect()
             }
             Step::Deleted(slug) => slug.into_iter().inspect(|slug| applied.gone(slug, kind)).collect(),
         }
     }
+}
+
+/// A child as it looks. Where pods or controllers write a status into it, or nodes are told something in it, its version
+/// says little: then what is the operator's in its metadata does, and the generation of its spec.
+fn sight(child: &PartialObjectMeta<DynamicObject>, heed: Heed) -> Sight {
+    let metadata = &child.metadata;
+    let spec = if heed == Heed::Absence { Some(0) } else { metadata.generation };
+    let shape = spec.map(|spec| {
+        let owners = serde_json::to_string(&metadata.owner_references).unwrap_or_default();
+        let mut hasher = DefaultHasher::new();
+        (&metadata.uid, &metadata.labels, &metadata.annotations, owners, &metadata.finalizers, spec).hash(&mut hasher);
+        hasher.finish()
+    });
+    Sight { version: version(child), shape }
 }
 
 /// The node that an object belongs to, by its label: owner references of a cluster-scoped owner
@@ -200,11 +221,12 @@ mod tests {
         let nodes = || ["a", "b", "c"].map(str::to_owned).to_vec();
         let applied = Applied::default();
         let kind = ChildKind::new("Service", "node");
+        let at = |version| Sight { version, shape: None };
         let take = |seen: &mut Seen, heed, step| seen.take(step, kind, heed, &applied, nodes);
         let listing = |seen: &mut Seen, heed, children: &[(&str, u64)]| -> Vec<String> {
             let mut named = take(seen, heed, Step::Listing);
             for (slug, version) in children {
-                named.extend(take(seen, heed, Step::Listed(Some((*slug).to_owned()), *version)));
+                named.extend(take(seen, heed, Step::Listed(Some((*slug).to_owned()), at(*version))));
             }
             named.extend(take(seen, heed, Step::Complete));
             named
@@ -220,7 +242,7 @@ mod tests {
             assert_eq!(listing(&mut seen, heed, &[("a", 5), ("b", 9), ("c", 7)]), changed);
             assert_eq!(listing(&mut seen, heed, &[("a", 5), ("b", 9)]), missing);
             assert_eq!(take(&mut seen, heed, Step::Deleted(Some("a".into()))), ["a"]);
-            let named = take(&mut seen, heed, Step::Changed(Some("a".into()), 12));
+            let named = take(&mut seen, heed, Step::Changed(Some("a".into()), at(12)));
             assert_eq!(named.is_empty(), heed == Heed::Absence);
             assert!(listing(&mut seen, Heed::Changes, &[("a", 12)]).is_empty(), "seen already");
         }

@@ -14,10 +14,7 @@ use fateh_tests::{
 };
 use tokio::process::Command;
 
-use crate::{
-    load::{Target, send_one},
-    running::Running,
-};
+use crate::{load::send_one, node_load::Visitor, running::Running};
 
 /// The kinds of requests by their numbers: a payment, a page of users, oneself; how many of five they are; and what
 /// tells their one statement from those that the node carries out beside.
@@ -43,15 +40,15 @@ impl Rewrite for Recorder {
 }
 
 /// Requests a second whose statements `pgbench` carries out, as many clients and kinds at once as the node had.
-pub async fn saturate(node: &Running, target: &Target) -> f64 {
+pub async fn saturate(node: &Running, visitor: &Visitor) -> f64 {
     let recorder = Arc::new(Recorder::default());
     let port = sql_proxy::start_rewriting(Postgres::V18, Arc::clone(&recorder)).await;
     // Only a replica that starts now is led through the proxy.
     fs::write(node.file("database/port"), port.to_string()).unwrap();
     let mut replica = node.replica().await;
     let address = replica.users.base.trim_start_matches("http://").to_owned();
-    let target = Arc::new(Target { address, name: target.name.clone(), token: target.token.clone(), run: target.run });
-    let me = user_id(node, &target).await;
+    let target = Visitor { address, ..visitor.clone() }.target();
+    let me = user_id(node, visitor).await;
     let mut pgbench = Command::new(variable("FATEH_PGBENCH"));
     let state = PathBuf::from(variable("FATEH_STATE"));
     for (kind, weight, needle) in KINDS {
@@ -79,8 +76,8 @@ pub async fn saturate(node: &Running, target: &Target) -> f64 {
 }
 
 /// The user that asks.
-async fn user_id(node: &Running, target: &Target) -> String {
-    let me = node.users.get("/api/local/users/me", Some(&target.token)).await.data(200);
+async fn user_id(node: &Running, visitor: &Visitor) -> String {
+    let me = node.users.get("/api/local/users/me", Some(&visitor.token)).await.data(200);
     me["id"].as_str().unwrap().to_owned()
 }
 

@@ -1,5 +1,5 @@
-//! One node under load: requests are sent when their time has come, whether or not those before were answered, and
-//! their time counts from when they were due. Client, node and PostgreSQL share the machine's cores.
+//! Load: requests are sent when their time has come, whether or not those before were answered, and their time counts
+//! from when they were due. Client, service and PostgreSQL share the machine's cores.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,40 +12,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_tests::{
-    Postgres,
-    figures::{Figures, percentile},
-    program, seed_people,
-};
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{
-    bare_sql,
-    running::{Running, become_admin, run},
-    statistics,
-};
+/// What is asked, by number: whether it writes, and the request's bytes.
+pub type Script = Box<dyn Fn(u64) -> (bool, String) + Send + Sync>;
 
-const USERS: u32 = 100_000;
-/// Requests a second, and how many in all.
-const RATE: f64 = 500.0;
-const REQUESTS: u64 = 100_000;
-
-/// What a client needs to know of the node.
+/// Who is asked for what.
 pub struct Target {
+    /// Host and port.
     pub address: String,
-    pub name: String,
-    pub token: String,
-    /// Part of every idempotency key: a key of a run before must not come again.
-    pub run: u32,
+    pub script: Script,
 }
 
 /// A request's end.
 #[derive(Clone, Copy)]
-struct Done {
-    write: bool,
-    status: u16,
-    milliseconds: f64,
+pub struct Done {
+    pub write: bool,
+    pub status: u16,
+    pub milliseconds: f64,
 }
 
 /// A connection that is kept, and opened again when it was closed.
@@ -54,30 +38,10 @@ struct Connection<'a> {
     stream: Option<BufReader<TcpStream>>,
 }
 
-impl Target {
-    /// Of five requests the first writes: a payment; the others read: oneself, or a page of users.
-    fn request(&self, number: u64) -> (bool, String) {
-        let Self { name, token, run, .. } = self;
-        let head = format!("host: node\r\nauthorization: Bearer {token}\r\n");
-        match number % 5 {
-            0 => {
-                let body = r#"{"type":"course","amount":"10","currency":"SAR"}"#;
-                let head = format!(
-                    "POST /api/local/revenue HTTP/1.1\r\n{head}x-node-id: {name}\r\nidempotency-key: {run}-{number}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                    body.len()
-                );
-                (true, head)
-            }
-            1 => (false, format!("GET /api/local/users?limit=20 HTTP/1.1\r\n{head}\r\n")),
-            _ => (false, format!("GET /api/local/users/me HTTP/1.1\r\n{head}\r\n")),
-        }
-    }
-}
-
 impl Connection<'_> {
     /// Sends one request; the status, 0 when there was no answer.
     fn send(&mut self, number: u64) -> (bool, u16) {
-        let (write, text) = self.target.request(number);
+        let (write, text) = (self.target.script)(number);
         let status = self.exchange(&text);
         if status.is_err() {
             self.stream = None;
@@ -117,14 +81,14 @@ impl Connection<'_> {
     }
 }
 
-/// Sends one request of its kind, as [`Target::request`] numbers them.
+/// Sends one request.
 pub fn send_one(target: &Target, number: u64) {
     let (_, status) = Connection { target, stream: None }.send(number);
     assert!((200..300).contains(&status), "request {number} was answered with {status}");
 }
 
 /// Sends requests for a while, `rate` a second; without a rate each client sends one after the other.
-fn send(target: &Arc<Target>, clients: usize, rate: Option<f64>, requests: u64, first: u64) -> Vec<Done> {
+pub fn send(target: &Arc<Target>, clients: usize, rate: Option<f64>, requests: u64, first: u64) -> Vec<Done> {
     let next = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let clients: Vec<_> = (0..clients)
@@ -153,7 +117,7 @@ fn send(target: &Arc<Target>, clients: usize, rate: Option<f64>, requests: u64, 
 
 /// Offers more than can be done: `rate` requests a second over so many connections, all from one thread, because what
 /// the client takes of the two cores is lost to the node. The requests, and how long it took to offer them.
-fn flood(target: Arc<Target>, connections: usize, rate: f64, requests: u64, first: u64) -> (Vec<Done>, Duration) {
+pub fn flood(target: Arc<Target>, connections: usize, rate: f64, requests: u64, first: u64) -> (Vec<Done>, Duration) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let next = AtomicU64::new(0);
@@ -168,7 +132,7 @@ fn flood(target: Arc<Target>, connections: usize, rate: f64, requests: u64, firs
                 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
                 let due = started + Duration::from_secs_f64(number as f64 / rate);
                 tokio::time::sleep_until(due.into()).await;
-                let (write, text) = target.request(first + number);
+                let (write, text) = (target.script)(first + number);
                 let status = exchange(&target, &mut stream, &text, &mut buffer).await;
                 if status.is_err() {
                     stream = None;
@@ -208,78 +172,20 @@ async fn exchange(
     }
 }
 
-async fn seed(node: &Running) {
-    let mut database = node.database(Postgres::V18).await;
-    seed_people(&mut database, USERS).await;
-    sqlx::query("ANALYZE local_node.local_users").execute(&mut database).await.unwrap();
-}
-
-fn times(done: &[Done], of: impl Fn(&Done) -> bool) -> Vec<f64> {
+/// The times of some of the requests, in ms.
+pub fn times(done: &[Done], of: impl Fn(&Done) -> bool) -> Vec<f64> {
     done.iter().filter(|one| of(one)).map(|one| one.milliseconds).collect()
 }
 
 /// Requests a second that were carried out.
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn goodput(done: &[Done], took: Duration) -> f64 {
-    done.iter().filter(|one| (200..300).contains(&one.status)).count() as f64 / took.as_secs_f64()
+pub fn goodput(done: &[Done], took: Duration) -> f64 {
+    done.iter().filter(|one| one.is_good()).count() as f64 / took.as_secs_f64()
 }
 
-/// Measures a node whose operator is running.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "figures for people"
-)]
-pub async fn measure(figures: &mut Figures) {
-    let operator = program::Program::start_directly("operator-load", &[]).await;
-    let node = run("bench-load", Postgres::V18).await;
-    let token = become_admin(&node).await;
-    operator.stop().await;
-    seed(&node).await;
-    statistics::measure(&node, &token, figures).await;
-    let address = node.users.base.trim_start_matches("http://").to_owned();
-    let target = Arc::new(Target { address, name: node.name.clone(), token, run: std::process::id() });
-    let pid = node.child.id().unwrap();
-    // Plans, connections and caches.
-    send(&target, 8, Some(RATE), 1000, 0);
-
-    let done = send(&target, 32, Some(RATE), REQUESTS, 1000);
-    let failed = done.iter().filter(|one| !(200..300).contains(&one.status)).count();
-    let (reads, writes) = (times(&done, |one| !one.write), times(&done, |one| one.write));
-    figures.add("500 requests/s: reads, p50", percentile(&reads, 50), "ms", "1");
-    figures.add("500 requests/s: reads, p99", percentile(&reads, 99), "ms", "5");
-    figures.add("500 requests/s: writes, p99", percentile(&writes, 99), "ms", "9");
-    figures.add("500 requests/s: errors in 100,000 requests", failed as f64, "", "0");
-    figures.add(
-        "node-runtime: resident memory, under load",
-        program::memory(pid, "VmRSS:") as f64 / 1000.0,
-        "MB",
-        "16",
-    );
-
-    let mut first = 1000 + REQUESTS;
-    let started = Instant::now();
-    let saturated = goodput(&send(&target, 16, None, 40_000, first), started.elapsed());
-    first += 40_000;
-    figures.add("saturation: 16 clients, one request after the other", saturated, "/s", "");
-    let bare = bare_sql::saturate(&node, &target).await;
-    figures.add("pgbench with the same SQL, 16 clients", bare, "/s", "");
-    figures.add("saturation, of pgbench", saturated / bare * 100.0, "%", "");
-    for (times_over, goal) in [(2.0, "90"), (4.0, "70")] {
-        let rate = saturated * times_over;
-        let requests = (rate * 10.0) as u64;
-        let flooded = Arc::clone(&target);
-        let flooding = tokio::task::spawn_blocking(move || flood(flooded, 1000, rate, requests, first));
-        let (done, took) = flooding.await.unwrap();
-        first += requests;
-        let offered = requests as f64 / took.as_secs_f64() / saturated;
-        figures.add(&format!("{times_over} times that is to be offered: offered"), offered, "times", "");
-        let share = goodput(&done, took) / saturated * 100.0;
-        figures.add(&format!("{times_over} times that: goodput, of saturation"), share, "%", goal);
-        let refused = times(&done, |one| one.status == 503);
-        if !refused.is_empty() {
-            figures.add(&format!("{times_over} times that: 503s, p99"), percentile(&refused, 99), "ms", "20");
-        }
+impl Done {
+    /// Whether it was carried out.
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
     }
 }

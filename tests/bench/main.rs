@@ -6,11 +6,17 @@
 mod bare;
 mod bare_sql;
 mod fleet;
+#[path = "../hub/hub.rs"]
+#[expect(dead_code, reason = "shared with the tests of the hub")]
+mod hub;
+mod hub_load;
 mod load;
+mod node_load;
 #[path = "../node/peer.rs"]
 #[expect(dead_code, reason = "shared with the tests of the centre")]
 mod peer;
 mod provisioning;
+mod rollouts;
 #[path = "../node/running.rs"]
 #[expect(dead_code, reason = "shared with the tests of single requests")]
 mod running;
@@ -59,7 +65,7 @@ async fn runtime() {
 #[tokio::test(flavor = "multi_thread")]
 async fn loaded() {
     let mut figures = Figures::default();
-    load::measure(&mut figures).await;
+    node_load::measure(&mut figures).await;
     figures.finish("node");
 }
 
@@ -70,4 +76,22 @@ async fn simulated() {
     let mut figures = Figures::default();
     simulated::measure(&client, &mut figures).await;
     figures.finish("simulated");
+}
+
+/// Content over a thousand nodes.
+#[tokio::test(flavor = "multi_thread")]
+async fn rollouts() {
+    let client = fateh_tests::kubernetes().await;
+    let mut figures = Figures::default();
+    rollouts::measure(&client, &mut figures).await;
+    figures.finish("rollouts");
+}
+
+/// The hub with a thousand nodes.
+#[tokio::test(flavor = "multi_thread")]
+async fn hub_loaded() {
+    let client = fateh_tests::kubernetes().await;
+    let mut figures = Figures::default();
+    hub_load::measure(&client, &mut figures).await;
+    figures.finish("hub");
 }

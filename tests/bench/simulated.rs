@@ -20,7 +20,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 
 use crate::fleet;
@@ -31,7 +31,7 @@ const REGION: &str = "simulated";
 const REAL: &str = "node_bench_first";
 
 /// As it is unless it is set: what looking at all databases costs belongs to the figures, and not every two seconds.
-const PROBE: [&str; 1] = ["--probe-interval=30"];
+pub const PROBE: [&str; 1] = ["--probe-interval=30"];
 
 /// How many nodes.
 fn nodes() -> usize {
@@ -110,8 +110,8 @@ impl Rewrite for Simulation {
     }
 }
 
-/// Makes them all, and measures the operator.
-pub async fn measure(client: &Client, figures: &mut Figures) {
+/// A server for many nodes, in [`REGION`].
+pub async fn server(client: &Client) {
     fleet::room(client).await;
     let program = Program::start_directly("operator-simulated-first", &[]).await;
     ready_node(client, "bench-first", json!({})).await;
@@ -125,12 +125,22 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     });
     let servers = Api::<DatabaseServer>::all(client.clone());
     servers.patch(REGION, &PatchParams::apply(TESTER).force(), &Patch::Apply(&server)).await.unwrap();
+}
+
+/// What a node on that server is applied with.
+pub fn spec() -> Value {
+    json!({"region": REGION, "database": {"connectionLimit": 10}})
+}
+
+/// Makes them all, and measures the operator.
+pub async fn measure(client: &Client, figures: &mut Figures) {
+    server(client).await;
     let program = Program::start_directly("operator-simulated", &PROBE).await;
     let count = nodes();
     let pods = fleet::simulate_pods(client).await;
     let names: Vec<_> = (0..count).map(|index| format!("bench-sim-{index}")).collect();
     let started = Instant::now();
-    fleet::make_ready(client, &names, &json!({"region": REGION, "database": {"connectionLimit": 10}})).await;
+    fleet::make_ready(client, &names, &spec()).await;
     figures.add(
         &format!("{count} LocalNodes until all Ready, pods and databases simulated"),
         started.elapsed().as_secs_f64(),
@@ -160,7 +170,7 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
 }
 
 /// Waits until the operator has looked at all there is, and has nothing left to do.
-async fn until_settled(program: &Program) {
+pub async fn until_settled(program: &Program) {
     let deadline = Instant::now() + Duration::from_secs(900);
     loop {
         let before = program.processor_time().await;

@@ -26,6 +26,9 @@ use futures::StreamExt;
 use kube::{Api, Client, api::DeleteParams};
 use serde_json::json;
 
+/// Twice the longest that the operator waits between two tries, and some: in bad weather any try may fail.
+const PATIENCE: u64 = 150;
+
 /// How bad the network is now, and what went through it.
 #[derive(Default)]
 struct Weather {
@@ -194,12 +197,12 @@ async fn nodes_get_there_through_bad_weather_without_a_storm() {
     for name in &nodes {
         apply_node(&client, name, json!({})).await.unwrap();
     }
-    all_ready(&client, &nodes, 120).await;
+    all_ready(&client, &nodes, PATIENCE).await;
     let changed = json!({"displayName": "changed", "fees": {"platformBasisPoints": 500}, "runtime": {"replicas": 2}, "database": {"connectionLimit": 25}});
     for name in nodes.iter().map(String::as_str).chain(["calm"]) {
         apply_node(&client, name, changed.clone()).await.unwrap();
     }
-    all_ready(&client, &nodes, 120).await;
+    all_ready(&client, &nodes, PATIENCE).await;
 
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     fateh_tests::eventually("weather of every kind", 60, async || {
@@ -210,10 +213,10 @@ async fn nodes_get_there_through_bad_weather_without_a_storm() {
 
     // The same end as in fair weather.
     let api = Api::<fateh_crds::LocalNode>::all(client.clone());
-    all_ready(&client, &["calm".to_owned()], 60).await;
+    all_ready(&client, &["calm".to_owned()], PATIENCE).await;
     let expected = snapshot(&client, &api.get("calm").await.unwrap(), Postgres::V18).await;
     for name in &nodes {
-        fateh_tests::eventually("the same end as in fair weather", 60, async || {
+        fateh_tests::eventually("the same end as in fair weather", PATIENCE, async || {
             let state = snapshot(&client, &api.get(name).await.unwrap(), Postgres::V18).await;
             let different = differences(&state, &expected);
             if different.is_empty() { Ok(()) } else { Err((name, different)) }

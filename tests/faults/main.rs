@@ -6,4 +6,6 @@
 mod bystanders;
 mod chaos;
 mod kills;
+mod rollouts;
+mod strikes;
 mod template;

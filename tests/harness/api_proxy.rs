@@ -1,4 +1,4 @@
-//! A proxy before the API server that speaks plain HTTP to the operator and signs in as the operator itself.
+//! A proxy before the API server that speaks plain HTTP to one of the platform's programs, and signs in as that program.
 
 use std::sync::Arc;
 
@@ -16,7 +16,9 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, Config, api::PostParams};
 
-/// What the operator asks for.
+const OPERATOR: &str = "fateh-operator";
+
+/// What the program asks for.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// GET, or a write.
@@ -41,12 +43,17 @@ impl Asked {
     }
 }
 
-/// Answers the operator, by [`forward`]ing or otherwise. One that never answers holds the connection.
+/// Answers the program, by [`forward`]ing or otherwise. One that never answers holds the connection.
 pub type Handler = Arc<dyn Fn(Asked, Client) -> BoxFuture<'static, Response> + Send + Sync>;
 
-/// Starts a proxy; returns where it listens.
+/// Starts a proxy for the operator; returns where it listens.
 pub async fn start(admin: &Client, handler: Handler) -> String {
-    let upstream = operator(admin).await;
+    start_for(admin, OPERATOR, handler).await
+}
+
+/// Starts a proxy for the program with this ServiceAccount.
+pub async fn start_for(admin: &Client, account: &str, handler: Handler) -> String {
+    let upstream = signed_in(admin, account).await;
     let router = Router::new().fallback(pass).with_state((upstream, handler));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind a free port");
     let address = listener.local_addr().expect("a bound port");
@@ -56,17 +63,21 @@ pub async fn start(admin: &Client, handler: Handler) -> String {
 
 /// A client with the operator's own rights.
 pub async fn operator(admin: &Client) -> Client {
+    signed_in(admin, OPERATOR).await
+}
+
+async fn signed_in(admin: &Client, account: &str) -> Client {
     let request = TokenRequest {
         spec: TokenRequestSpec { expiration_seconds: Some(7200), ..TokenRequestSpec::default() },
         ..TokenRequest::default()
     };
     let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), "fateh-system");
-    let created = accounts.create_token_request("fateh-operator", &PostParams::default(), &request).await;
-    let created = created.unwrap_or_else(|error| panic!("sign in as the operator: {error}"));
+    let created = accounts.create_token_request(account, &PostParams::default(), &request).await;
+    let created = created.unwrap_or_else(|error| panic!("sign in as {account}: {error}"));
     let mut config = Config::infer().await.unwrap_or_else(|error| panic!("find the API server: {error}"));
     let token = created.status.map(|status| status.token).unwrap_or_default();
     config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..kube::config::AuthInfo::default() };
-    // Retries are the operator's own to make.
+    // Retries are the program's own to make.
     config.default_retry = false;
     Client::try_from(config).unwrap_or_else(|error| panic!("make a client: {error}"))
 }

@@ -1,7 +1,9 @@
 //! What integration tests and e2e stories share: clients, waiting for conditions, and HTTP as a user's `curl` does it.
 #![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test harness fails by panicking")]
 
+pub mod agents;
 pub mod api_proxy;
+pub mod catalogue;
 pub mod figures;
 pub mod fuzz;
 mod http;

@@ -115,10 +115,18 @@ pub async fn now() -> String {
 
 /// Reports in the place of a node's pods.
 pub async fn report(client: &Client, node: &str, status: Value) {
+    let reported = try_report(client, node, status).await;
+    assert!(reported.is_ok(), "{reported:?}");
+}
+
+/// The same of a node that may be gone.
+///
+/// # Errors
+/// The API server's refusal.
+pub async fn try_report(client: &Client, node: &str, status: Value) -> Result<(), kube::Error> {
     let api = Api::<NodeReport>::namespaced(client.clone(), &format!("fateh-node-{node}"));
     let part = json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "NodeReport", "status": status});
-    let patched = api.patch_status("node", &PatchParams::apply("node-runtime").force(), &Patch::Apply(&part)).await;
-    assert!(patched.is_ok(), "{patched:?}");
+    api.patch_status("node", &PatchParams::apply("node-runtime").force(), &Patch::Apply(&part)).await.map(drop)
 }
 
 /// The notes of the events about a node, by reason.

@@ -1,6 +1,11 @@
 //! A hub that runs: its database, its files, and its process.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
 
 use ed25519_dalek::pkcs8::{EncodePrivateKey, spki::der::pem::LineEnding};
 use fateh_tests::{Http, Postgres, eventually, kubernetes, variable};
@@ -14,6 +19,8 @@ use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, migrate::Migrator};
 use tokio::process::{Child, Command};
 
+use crate::running::{Running, free_port, run_with_hub};
+
 pub const PASSWORD: &str = "a long enough password";
 /// Issuer and audience of the hub's tokens.
 pub const HUB: &str = "https://hub.fateh-platform.com";
@@ -25,13 +32,17 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../hub/migrations");
 pub struct Hub {
     pub http: Http,
     pub name: String,
-    _child: Child,
-    mounts: PathBuf,
+    pub child: Child,
+    mounts: Arc<Mounts>,
+    ports: [u16; 2],
 }
 
-impl Drop for Hub {
+/// What a pod would mount.
+struct Mounts(PathBuf);
+
+impl Drop for Mounts {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.mounts);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -46,6 +57,15 @@ pub async fn service_account_token(client: &Client, namespace: &str, name: &str,
     let api = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     let made = api.create_token_request(name, &PostParams::default(), &request).await.unwrap();
     made.status.unwrap().token
+}
+
+/// A node that knows the hub, and signs in there as its pods would.
+pub async fn node_of(hub: &Hub, name: &str) -> Running {
+    let node = run_with_hub(name, Postgres::V18, &hub.http.base).await;
+    let client = kubernetes().await;
+    let token = service_account_token(&client, &format!("fateh-node-{name}"), "node", Some(HUB)).await;
+    std::fs::write(node.file("hub-token/token"), token).unwrap();
+    node
 }
 
 /// The database `name` with the hub's schema, and a role that has the hub's rights in it.
@@ -107,15 +127,19 @@ pub async fn start(name: &str) -> Hub {
     let kubeconfig = format!("{before}token: \"{token}{}", &rest[rest.find('"').unwrap()..]);
     fs::write(mounts.join("kubeconfig"), kubeconfig).unwrap();
 
-    let (port, management) = (crate::running::free_port().await, crate::running::free_port().await);
+    Hub::on(name, Arc::new(Mounts(mounts))).await
+}
+
+/// Runs the program on files that are there, until it is ready.
+async fn run(name: &str, mounts: &Path, [port, management]: [u16; 2]) -> Child {
     let log = PathBuf::from(variable("FATEH_LOGS")).join(format!("{name}.log"));
     let child = Command::new(PathBuf::from(variable("FATEH_PROGRAMS")).join("fateh-hub"))
-        .env("FATEH_MOUNTS", &mounts)
+        .env("FATEH_MOUNTS", mounts)
         .env("KUBECONFIG", mounts.join("kubeconfig"))
         .arg(format!("--http-address=127.0.0.1:{port}"))
         .arg(format!("--management-address=127.0.0.1:{management}"))
         .arg("--trusted-proxies=127.0.0.1/32")
-        .stdout(fs::File::create(log).unwrap())
+        .stdout(fs::OpenOptions::new().create(true).append(true).open(log).unwrap())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
@@ -126,10 +150,41 @@ pub async fn start(name: &str) -> Hub {
         if answer.status == 200 { Ok(()) } else { Err(answer) }
     })
     .await;
-    Hub { http: Http::at(format!("http://127.0.0.1:{port}")), name, _child: child, mounts }
+    child
 }
 
 impl Hub {
+    async fn on(name: String, mounts: Arc<Mounts>) -> Self {
+        let ports = [free_port().await, free_port().await];
+        let child = run(&name, &mounts.0, ports).await;
+        Self { http: Http::at(format!("http://127.0.0.1:{}", ports[0])), name, child, mounts, ports }
+    }
+
+    /// Another replica of the same hub.
+    pub async fn replica(&self) -> Self {
+        Self::on(self.name.clone(), Arc::clone(&self.mounts)).await
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Starts it again, with another way to the API server.
+    pub async fn lead_through(&mut self, api: &str) {
+        let config = format!(
+            "apiVersion: v1\nkind: Config\nclusters: [{{name: t, cluster: {{server: \"{api}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\ncontexts: [{{name: t, context: {{cluster: t, user: u}}}}]\ncurrent-context: t\n"
+        );
+        fs::write(self.mounts.0.join("kubeconfig"), config).unwrap();
+        self.kill_and_start_again().await;
+    }
+
+    /// SIGKILL, and another at the same address.
+    pub async fn kill_and_start_again(&mut self) {
+        self.child.kill().await.unwrap();
+        self.child = run(&self.name, &self.mounts.0, self.ports).await;
+    }
+
     /// Becomes the first platform admin; the access token.
     pub async fn admin(&self) -> String {
         let body = json!({"token": INVITATION, "displayName": "ليلى", "password": PASSWORD});

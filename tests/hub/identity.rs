@@ -1,24 +1,15 @@
 //! Users of nodes at the centre, and whose word counts for them.
 
-use fateh_tests::{Postgres, delete_node, eventually, kubernetes, ready_node};
+use fateh_tests::{delete_node, eventually, kubernetes, ready_node};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{Api, api::PostParams};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    hub::{HUB, Hub, service_account_token, start},
-    running::{Running, become_admin, run_with_hub, sign_in, text},
+    hub::{HUB, node_of, service_account_token, start},
+    running::{become_admin, sign_in, text},
 };
-
-/// A node that knows the hub, and signs in there as its pods would.
-pub async fn node_of(hub: &Hub, name: &str) -> Running {
-    let node = run_with_hub(name, Postgres::V18, &hub.http.base).await;
-    let client = kubernetes().await;
-    let token = service_account_token(&client, &format!("fateh-node-{name}"), "node", Some(HUB)).await;
-    std::fs::write(node.file("hub-token/token"), token).unwrap();
-    node
-}
 
 #[tokio::test]
 async fn a_user_of_a_node_has_a_global_reference_and_a_token_that_is_good_at_the_hub_alone() {

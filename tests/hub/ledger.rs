@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    hub::{HUB, service_account_token, start},
-    identity::node_of,
+    hub::{HUB, node_of, service_account_token, start},
     running::become_admin,
 };
 

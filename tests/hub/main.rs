@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod fuzz;
+#[expect(dead_code, reason = "shared with the tests of the ledger, which kill it")]
 mod hub;
 mod identity;
 mod ledger;

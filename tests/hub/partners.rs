@@ -4,8 +4,7 @@ use fateh_tests::{Http, eventually, kubernetes, ready_node};
 use serde_json::{Value, json};
 
 use crate::{
-    hub::start,
-    identity::node_of,
+    hub::{node_of, start},
     running::{become_admin, sign_in, text},
 };
 

@@ -1,16 +1,15 @@
 //! Rollouts by the operator that runs, over nodes whose pods the tests play: they watch what they are told, and say what
 //! became of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use fateh_crds::{ContentDistribution, ContentDistributionStatus, LocalNode, NodeContent};
-use fateh_tests::{eventually, kubernetes, now, ready_node, report, variable};
+use fateh_tests::{agents::Agents, eventually, kubernetes, ready_node, variable};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::{sync::Mutex, task::JoinHandle};
 
 const TESTER: &str = "rollout-tests";
 
@@ -18,15 +17,7 @@ const TESTER: &str = "rollout-tests";
 struct Fleet {
     client: Client,
     names: Vec<String>,
-    /// What each node does with what it is told: nothing at all, or a state.
-    manners: Arc<Mutex<BTreeMap<String, Option<&'static str>>>>,
-    agents: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        self.agents.iter().for_each(JoinHandle::abort);
-    }
+    agents: Agents,
 }
 
 fn names(fleet: &str, count: usize) -> Vec<String> {
@@ -39,9 +30,8 @@ impl Fleet {
         let names = names(fleet, count);
         let making = names.iter().map(|name| ready_node(&client, name, json!({"region": "pg18"})));
         futures::future::join_all(making).await;
-        let manners = Arc::new(Mutex::new(names.iter().map(|name| (name.clone(), Some("Applied"))).collect()));
-        let agents = names.iter().map(|name| tokio::spawn(answer(client.clone(), name.clone(), Arc::clone(&manners))));
-        let fleet = Self { agents: agents.collect(), client, names, manners };
+        let agents = Agents::start(&client, &names, Duration::from_secs(1));
+        let fleet = Self { client, names, agents };
         for name in &fleet.names {
             fateh_tests::condition(&fleet.client, name, "Reporting", "True").await;
         }
@@ -55,10 +45,6 @@ impl Fleet {
             let nodes = Api::<LocalNode>::all(self.client.clone());
             nodes.delete(name, &DeleteParams::default()).await.unwrap();
         }
-    }
-
-    async fn behaves(&self, name: &str, manner: Option<&'static str>) {
-        self.manners.lock().await.insert(name.to_owned(), manner);
     }
 
     fn distributions(&self) -> Api<ContentDistribution> {
@@ -117,37 +103,6 @@ impl Fleet {
 
 fn phase(wanted: &'static str) -> impl Fn(&ContentDistributionStatus) -> bool {
     move |status| status.phase.as_deref() == Some(wanted)
-}
-
-/// Plays the pods of one node: a heartbeat, and an answer to each item.
-async fn answer(client: Client, name: String, manners: Arc<Mutex<BTreeMap<String, Option<&'static str>>>>) {
-    let api = Api::<NodeContent>::namespaced(client.clone(), &format!("fateh-node-{name}"));
-    let mut beat = 0_u32;
-    loop {
-        let manner = manners.lock().await.get(&name).copied().flatten();
-        if manner.is_some() && beat.is_multiple_of(10) {
-            let status = json!({"reportedAt": now().await, "version": "1", "adminState": "Invited"});
-            report(&client, &name, status).await;
-        }
-        beat += 1;
-        if let (Some(manner), Ok(content)) = (manner, api.get("node").await) {
-            let items: Vec<_> = content.spec.items.iter().map(|item| {
-                let state = if item.removal.is_some() { "Removed" } else { manner };
-                let mut said = json!({"distribution": item.distribution, "revision": item.revision, "attempt": item.attempt, "state": state});
-                if state != "Failed" && state != "Removed" {
-                    said["activeDigest"] = json!(item.digest);
-                }
-                said
-            }).collect();
-            let before = content.status.map_or_else(|| json!([]), |status| json!(status.items));
-            if before != json!(items) {
-                let part = json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "NodeContent", "status": {"items": items}});
-                let _ =
-                    api.patch_status("node", &PatchParams::apply("node-runtime").force(), &Patch::Apply(&part)).await;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test]
@@ -215,7 +170,7 @@ async fn stages_follow_one_another_a_gate_waits_and_the_next_version_begins_anew
 async fn failures_stop_a_rollout_within_its_budget_and_a_retry_goes_on() {
     let fleet = Fleet::start("failing", 6).await;
     for name in &fleet.names {
-        fleet.behaves(name, Some("Failed")).await;
+        fleet.agents.behave(name, Some("Failed"));
     }
     let stages = json!({"stages": [{"name": "all", "maxConcurrency": 50, "maxFailures": 2}]});
     fleet.distribute("failing", "1", stages).await;
@@ -224,7 +179,7 @@ async fn failures_stop_a_rollout_within_its_budget_and_a_retry_goes_on() {
     let stalled = stopped.conditions.iter().find(|it| it.type_ == "Stalled").unwrap();
     assert_eq!((&*stalled.status, &*stalled.reason), ("True", "FailureBudgetExceeded"));
     for name in &fleet.names {
-        fleet.behaves(name, Some("Merged")).await;
+        fleet.agents.behave(name, Some("Merged"));
     }
     fleet.annotate("failing", "retry", "once more").await;
     let done = fleet.status("failing", "the end", phase("Complete")).await;
@@ -235,7 +190,7 @@ async fn failures_stop_a_rollout_within_its_budget_and_a_retry_goes_on() {
 #[tokio::test]
 async fn a_rollback_leads_to_the_last_good_revision_and_a_silent_node_catches_up() {
     let fleet = Fleet::start("returning", 4).await;
-    fleet.behaves("returning-4", None).await;
+    fleet.agents.behave("returning-4", None);
     fateh_tests::condition(&fleet.client, "returning-4", "Reporting", "False").await;
     let rollout = |policy: &str| json!({"onFailure": policy, "stages": [{"name": "canary", "count": 1}, {"name": "rest", "maxConcurrency": "100%", "maxFailures": 0}]});
     fleet.distribute("returning", "1", rollout("Rollback")).await;
@@ -244,7 +199,7 @@ async fn a_rollback_leads_to_the_last_good_revision_and_a_silent_node_catches_up
     let ready = done.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
     assert_eq!((&*ready.status, &*ready.reason), ("True", "CompleteExceptUnreachable"));
     let good = done.current.unwrap().revision;
-    fleet.behaves("returning-4", Some("Applied")).await;
+    fleet.agents.behave("returning-4", Some("Applied"));
     fleet.status("returning", "that it catches up", |status| status.summary.applied == 4).await;
 
     // The next one goes well on the canary alone.
@@ -255,7 +210,7 @@ async fn a_rollback_leads_to_the_last_good_revision_and_a_silent_node_catches_up
         let told = fleet.told("returning").await;
         let canary = told.into_iter().find(|(_, told)| *told == revision).unwrap().0;
         for name in fleet.names.iter().filter(|name| **name != canary) {
-            fleet.behaves(name, Some("Failed")).await;
+            fleet.agents.behave(name, Some("Failed"));
         }
         fleet.annotate("returning", "approve", &format!("{revision}/rest")).await;
         canary
@@ -266,7 +221,7 @@ async fn a_rollback_leads_to_the_last_good_revision_and_a_silent_node_catches_up
         })
         .await;
     for name in &fleet.names {
-        fleet.behaves(name, Some("Applied")).await;
+        fleet.agents.behave(name, Some("Applied"));
     }
     let back = fleet.status("returning", "the way back", phase("RolledBack")).await;
     let told = fleet.told("returning").await;
@@ -315,4 +270,47 @@ async fn nothing_is_written_when_nothing_changes_and_content_of_an_older_distrib
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(versions().await, before);
     fleet.end("resting").await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_applied_again_leaves_pause_and_approval_and_the_controller_leaves_the_spec() {
+    let fleet = Fleet::start("steered", 2).await;
+    let stages =
+        json!({"stages": [{"name": "canary", "count": 1}, {"name": "rest", "approval": true, "maxFailures": 0}]});
+    let apply = async || fleet.distribute("steered", "1", stages.clone()).await;
+    let waiting = {
+        apply().await;
+        fleet.status("steered", "the gate", phase("AwaitingApproval")).await
+    };
+    let revision = waiting.current.unwrap().revision;
+    fleet.annotate("steered", "pause", "true").await;
+    fleet.status("steered", "the pause", phase("Paused")).await;
+    apply().await;
+    fleet.annotate("steered", "approve", &format!("{revision}/rest")).await;
+    apply().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let told = fleet.told("steered").await;
+    assert_eq!(told.len(), 1, "what is paused stays so");
+    let second = fleet.names.iter().find(|name| !told.contains_key(*name)).unwrap();
+    fleet.agents.behave(second, Some("Failed"));
+    let go_on = json!({"metadata": {"annotations": {"fateh-platform.com/pause": null}}});
+    fleet.distributions().patch("steered", &PatchParams::default(), &Patch::Merge(&go_on)).await.unwrap();
+    fleet.status("steered", "the failure of the second", phase("OverBudget")).await;
+    fleet.agents.behave(second, Some("Applied"));
+    fleet.annotate("steered", "retry", "once more").await;
+    apply().await;
+    fleet.status("steered", "the end", phase("Complete")).await;
+
+    let found = fleet.distributions().get("steered").await.unwrap();
+    let annotations = found.metadata.annotations.unwrap();
+    assert_eq!(
+        (&*annotations["fateh-platform.com/approve"], &*annotations["fateh-platform.com/retry"]),
+        (&*format!("{revision}/rest"), "once more")
+    );
+    assert_eq!(found.metadata.generation, Some(1), "the spec is what was applied");
+    let managed = found.metadata.managed_fields.unwrap();
+    let ours = managed.iter().filter(|entry| entry.manager.as_ref().is_some_and(|name| name.contains("operator")));
+    let fields: Vec<_> = ours.map(|entry| json!(entry.fields_v1)).collect();
+    assert!(!fields.is_empty() && fields.iter().all(|fields| fields.get("f:spec").is_none()), "{fields:?}");
+    fleet.end("steered").await;
 }

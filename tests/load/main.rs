@@ -1,7 +1,10 @@
-//! One node under more than it can do at once, and with its database or a replica taken away meanwhile: what is refused
+//! A node, and the hub, under more than they can do at once, and with the database or a replica taken away meanwhile: what is refused
 //! is refused quickly and in the right words, and the rest goes on. `tests/run.sh` starts what these tests need.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../hub/hub.rs"]
+#[expect(dead_code, reason = "shared with the tests of the hub")]
+mod hub;
 #[path = "../node/peer.rs"]
 #[expect(dead_code, reason = "shared with the tests of the centre")]
 mod peer;

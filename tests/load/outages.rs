@@ -9,19 +9,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_tests::{Postgres, variable};
-use reqwest::{Client, Response};
+use fateh_tests::{Http, Postgres, kubernetes, ready_node, variable};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::json;
+use tokio::process::Child;
 
-use crate::running::{Running, become_admin, run};
+use crate::{
+    hub::{self, HUB, Hub, service_account_token},
+    running::{Running, become_admin, run},
+};
 
 const WORKERS: u64 = 8;
+
+/// What is asked of a replica, by number.
+type Script = Box<dyn Fn(&Client, &str, u64) -> RequestBuilder + Send + Sync>;
 
 /// People at work: reads and writes, each at one of the replicas.
 struct Work {
     client: Client,
-    token: String,
-    name: String,
+    script: Script,
     bases: RwLock<Vec<String>>,
     over: AtomicBool,
     count: AtomicU64,
@@ -31,16 +37,51 @@ struct Work {
 type Answer = (Instant, Result<Response, reqwest::Error>);
 
 impl Work {
-    async fn begin(nodes: &[&Running]) -> Arc<Self> {
-        let token = become_admin(nodes[0]).await;
+    fn begin(bases: &[&Http], script: Script) -> Arc<Self> {
         Arc::new(Self {
             client: Client::builder().no_proxy().timeout(Duration::from_secs(15)).build().unwrap(),
-            token,
-            name: nodes[0].name.clone(),
-            bases: RwLock::new(nodes.iter().map(|node| node.users.base.clone()).collect()),
+            script,
+            bases: RwLock::new(bases.iter().map(|http| http.base.clone()).collect()),
             over: AtomicBool::new(false),
             count: AtomicU64::new(0),
         })
+    }
+
+    /// Of a node: one in five takes money, the others list users.
+    async fn at_node(replicas: &[&Running]) -> Arc<Self> {
+        let (token, name) = (become_admin(replicas[0]).await, replicas[0].name.clone());
+        let script: Script = Box::new(move |client, base, number| {
+            if !number.is_multiple_of(5) {
+                return client.get(format!("{base}/api/local/users?limit=5")).bearer_auth(&token);
+            }
+            let request = client.post(format!("{base}/api/local/revenue")).header("x-node-id", &name);
+            let body = json!({"type": "course", "amount": "10", "currency": "SAR"});
+            request.header("idempotency-key", number.to_string()).bearer_auth(&token).json(&body)
+        });
+        let bases: Vec<_> = replicas.iter().map(|replica| &replica.users).collect();
+        Self::begin(&bases, script)
+    }
+
+    /// Of the hub: one in five is a node that tells what it took, the others list nodes.
+    async fn at_hub(replicas: &[&Hub], node: &str) -> Arc<Self> {
+        let client = kubernetes().await;
+        ready_node(&client, node, json!({"currency": "SAR"})).await;
+        let admin = replicas[0].admin().await;
+        let (token, node) =
+            (service_account_token(&client, &format!("fateh-node-{node}"), "node", Some(HUB)).await, node.to_owned());
+        let script: Script = Box::new(move |client, base, number| {
+            if !number.is_multiple_of(5) {
+                return client.get(format!("{base}/api/global/nodes?limit=5")).bearer_auth(&admin);
+            }
+            let id = uuid::Uuid::from_u64_pair(7, number);
+            let item = json!({"id": id, "at": "2026-11-01T00:00:00Z", "kind": "revenue",
+                "payload": {"id": id, "type": "course", "currency": "SAR", "amountMinor": 1000, "feeMinor": 100,
+                    "netMinor": 900, "transactionDate": "2026-11-01T00:00:00Z"}});
+            let body = json!({"node": node, "items": [item]});
+            client.post(format!("{base}/api/global/v1/sync")).bearer_auth(&token).json(&body)
+        });
+        let bases: Vec<_> = replicas.iter().map(|replica| &replica.http).collect();
+        Self::begin(&bases, script)
     }
 
     async fn one(&self) -> Answer {
@@ -49,13 +90,7 @@ impl Work {
             let bases = self.bases.read().unwrap();
             bases[usize::try_from(number).unwrap() % bases.len()].clone()
         };
-        let sent = if number.is_multiple_of(5) {
-            let request = self.client.post(format!("{base}/api/local/revenue")).header("x-node-id", &self.name);
-            let body = json!({"type": "course", "amount": "10", "currency": "SAR"});
-            request.header("idempotency-key", number.to_string()).bearer_auth(&self.token).json(&body).send().await
-        } else {
-            self.client.get(format!("{base}/api/local/users?limit=5")).bearer_auth(&self.token).send().await
-        };
+        let sent = (self.script)(&self.client, &base, number).send().await;
         (Instant::now(), sent)
     }
 
@@ -81,10 +116,8 @@ impl Work {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn while_postgresql_is_away_requests_are_refused_in_the_right_words_and_it_is_over_soon_after() {
-    let mut node = run("bereft", Postgres::V18).await;
-    let work = Work::begin(&[&node]).await;
+/// PostgreSQL goes and returns while `child`, which is asked, stays.
+async fn outage(work: &Arc<Work>, child: &mut Child) {
     let workers = work.start();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let crashed = Instant::now();
@@ -119,23 +152,19 @@ async fn while_postgresql_is_away_requests_are_refused_in_the_right_words_and_it
     );
     assert!(refused > 0, "the outage was not felt");
     assert!(late < Duration::from_secs(5), "{late:?}");
-    assert!(node.child.try_wait().unwrap().is_none(), "the program goes on");
+    assert!(child.try_wait().unwrap().is_none(), "the program goes on");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_asked_to_go_fails_no_request() {
-    let mut leaving = run("leaving", Postgres::V18).await;
-    let staying = leaving.replica().await;
-    let work = Work::begin(&[&leaving, &staying]).await;
+/// One of two replicas is asked to go.
+async fn departure(work: &Arc<Work>, child: &mut Child, staying: &Http) {
     let workers = work.start();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let pid = leaving.child.id().unwrap().to_string();
+    let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     // Routers hear of it after a while, and send no more.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let stayed = vec![staying.users.base.clone()];
-    *work.bases.write().unwrap() = stayed;
-    let ended = tokio::time::timeout(Duration::from_secs(25), leaving.child.wait()).await;
+    *work.bases.write().unwrap() = vec![staying.base.clone()];
+    let ended = tokio::time::timeout(Duration::from_secs(25), child.wait()).await;
     assert!(ended.unwrap().unwrap().success(), "it ends by itself, and well");
     let answers = work.end(workers).await;
     println!("{} requests while a replica went", answers.len());
@@ -143,4 +172,34 @@ async fn a_replica_that_is_asked_to_go_fails_no_request() {
     for (_, answer) in answers {
         assert!(answer.unwrap().status().is_success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresql_is_away_requests_are_refused_in_the_right_words_and_it_is_over_soon_after() {
+    let mut node = run("bereft", Postgres::V18).await;
+    let work = Work::at_node(&[&node]).await;
+    outage(&work, &mut node.child).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hub_refuses_as_nodes_do_while_postgresql_is_away() {
+    let mut hub = hub::start("bereft").await;
+    let work = Work::at_hub(&[&hub], "telling").await;
+    outage(&work, &mut hub.child).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_asked_to_go_fails_no_request() {
+    let mut leaving = run("leaving", Postgres::V18).await;
+    let staying = leaving.replica().await;
+    let work = Work::at_node(&[&leaving, &staying]).await;
+    departure(&work, &mut leaving.child, &staying.users).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_of_the_hub_that_is_asked_to_go_fails_no_request() {
+    let mut leaving = hub::start("leaving").await;
+    let staying = leaving.replica().await;
+    let work = Work::at_hub(&[&leaving, &staying], "telling-two").await;
+    departure(&work, &mut leaving.child, &staying.http).await;
 }

@@ -5,6 +5,7 @@
 mod basics;
 mod centre;
 mod content;
+mod distribution;
 mod fuzz;
 mod peer;
 mod revenue;

@@ -12,15 +12,20 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    body::Body,
+    extract::{Path, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use fateh_common::hub::{
-    Event, IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, Outcome, SYNC_PATH, SyncAnswer, SyncBatch,
-    SyncItem, SyncResult,
+use fateh_common::{
+    catalogue::CONTENT_PATH,
+    hub::{
+        Event, IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, Outcome, SYNC_PATH, SyncAnswer, SyncBatch,
+        SyncItem, SyncResult,
+    },
 };
+use futures::stream;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -50,6 +55,12 @@ pub struct Peer {
     pub jwks_asked: AtomicU64,
     /// Whether it refuses what concerns users.
     pub refuses_users: AtomicBool,
+    /// What it sends for a digest, whether that is what the digest names or not.
+    pub content: Mutex<HashMap<String, Vec<u8>>>,
+    /// How many of its answers with content break off in the middle.
+    pub breaks: AtomicU64,
+    /// Where those began that were asked to go on.
+    pub resumed_at: Mutex<Vec<usize>>,
     chance: AtomicU64,
 }
 
@@ -162,6 +173,29 @@ async fn issue(
     Ok(Json(IdentityAnswer { access_token, expires_in: 300 }))
 }
 
+/// Content by its digest, from where it is asked to go on.
+async fn send(State(peer): State<Arc<Peer>>, Path(digest): Path<String>, headers: HeaderMap) -> Response {
+    if let Err(status) = attend(&peer).await {
+        return status.into_response();
+    }
+    let Some(bytes) = peer.content.lock().unwrap().get(&digest).cloned() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let range = headers.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-'));
+    let from: usize = range.map_or(0, |from| from.parse().unwrap());
+    if range.is_some() {
+        peer.resumed_at.lock().unwrap().push(from);
+    }
+    let rest = bytes[from..].to_vec();
+    let length = rest.len();
+    let breaks = peer.breaks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+    let sent = if breaks { rest[..length / 2].to_vec() } else { rest };
+    let end = breaks.then(|| Err(std::io::Error::other("the connection breaks")));
+    let body = Body::from_stream(stream::iter([Ok(sent)].into_iter().chain(end)));
+    let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    (status, [("content-length", length.to_string())], body).into_response()
+}
+
 /// Starts a hub; where it listens.
 pub async fn start() -> (Arc<Peer>, String) {
     let peer = Arc::new(Peer::default());
@@ -175,6 +209,7 @@ pub async fn serve(peer: &Arc<Peer>, address: &str) -> (SocketAddr, JoinHandle<s
         .route(SYNC_PATH, post(take))
         .route(JWKS_PATH, get(publish))
         .route(IDENTITY_PATH, post(issue))
+        .route(CONTENT_PATH, get(send))
         .with_state(Arc::clone(peer));
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();

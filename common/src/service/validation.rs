@@ -106,6 +106,20 @@ pub fn is_storable(value: &Value) -> bool {
     }
 }
 
+/// The identifier of content at the centre: 1 to 128 of a-z, 0-9, `.`, `_` and `-`, beginning and ending with a letter or
+/// digit.
+#[must_use]
+pub fn is_content_id(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let bytes = text.as_bytes();
+    // Addresses of their own.
+    !matches!(text, "distribute" | "distributions")
+        && text.len() <= 128
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|byte| edge(Some(byte)) || b"._-".contains(byte))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -146,6 +160,17 @@ mod tests {
         }
         for bad in ["", "Arabic", "a", "AR", "ar-", "ar_SA", "ar-SA;q=1", "*", "a\0", &"ar-SA".repeat(9)] {
             assert!(!is_language(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_content_is_fit_for_an_address() {
+        for good in ["a", "algebra-1", "2026.summer_x", &"a".repeat(128)] {
+            assert!(is_content_id(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a b", "a/b", "جبر", "..", "distribute", "distributions", &"a".repeat(129)]
+        {
+            assert!(!is_content_id(bad), "{bad}");
         }
     }
 

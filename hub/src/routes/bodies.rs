@@ -9,11 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use fateh_common::{
-    catalogue::{Digest, MANIFEST_PATH, Manifest, VERSION_PATH},
+    catalogue::{Digest, MANIFEST_PATH, MAX_BODY, Manifest, VERSION_PATH},
     service::{
         error::{ApiError, Failed, NOT_FOUND},
         extract::{Raw, Speaks},
-        validation::{Problems, is_language},
+        validation::{Problems, is_content_id, is_language},
     },
 };
 use headers::{HeaderMapExt, Range};
@@ -25,12 +25,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Answer,
-    content::{is_content_id, is_type, is_version},
+    content::{is_type, is_version},
 };
 use crate::{publisher::Publisher, state::AppState, storage::content};
 
-/// A body is no larger.
-pub const MAX_BODY: usize = 1024 * 1024;
 /// Of what never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 

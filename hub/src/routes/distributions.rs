@@ -13,7 +13,7 @@ use fateh_common::{
         error::{ApiError, Failed, NOT_FOUND},
         extract::{Body, Parameters, Speaks},
         paging::Limit,
-        validation::Problems,
+        validation::{Problems, is_content_id},
     },
 };
 use fateh_crds::{ContentDistribution, FailedNode, RolloutSummary, StageStatus};
@@ -29,7 +29,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Answer,
-    content::{find_version, is_content_id, is_version},
+    content::{find_version, is_version},
 };
 use crate::{
     audit,

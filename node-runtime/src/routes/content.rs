@@ -1,11 +1,12 @@
 //! `/api/local/content`: what the node teaches, its own and what was distributed to it.
 
 use axum::{
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use fateh_common::{
+    catalogue::MAX_BODY,
     envelope::Language,
     service::{
         error::{ApiError, Failed, NOT_FOUND},
@@ -34,8 +35,10 @@ use crate::{
     },
 };
 
-/// Bytes of one piece; the body limit of a request leaves room for it.
+/// Bytes of one piece of the node's own, and so many more than was distributed of any other.
 const MAX_CONTENT: usize = 48 * 1024;
+/// Bytes of a request that changes a piece, whoever made it.
+const MAX_CHANGE: usize = MAX_BODY + 2 * MAX_CONTENT;
 const CHANGED_MEANWHILE: ApiError = ApiError::Refused(StatusCode::PRECONDITION_FAILED, "changed-meanwhile");
 const VERSION_REQUIRED: ApiError = ApiError::Refused(StatusCode::PRECONDITION_REQUIRED, "version-required");
 const DISTRIBUTED: ApiError = ApiError::Refused(StatusCode::CONFLICT, "content-distributed");
@@ -45,7 +48,7 @@ const NO_CONFLICT: ApiError = ApiError::Refused(StatusCode::CONFLICT, "no-such-c
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(read, change, remove))
+        .merge(OpenApiRouter::new().routes(routes!(read, change, remove)).layer(DefaultBodyLimit::max(MAX_CHANGE)))
         .routes(routes!(put_back))
         .routes(routes!(settle))
 }
@@ -244,7 +247,7 @@ async fn make(state: &AppState, user: &SignedIn, creation: Creation) -> Result<C
     problems.unless(kind.is_some(), "type", "field-content-type");
     problems.unless(standing.is_some(), "status", "field-content-status");
     problems.unless(is_language(&language), "language", "field-language");
-    check_document(&creation.title, &creation.content, &mut problems);
+    check_document(&creation.title, &creation.content, MAX_CONTENT, &mut problems);
     problems.refuse()?;
     let now = state.clock.now();
     let piece = Content {
@@ -268,10 +271,15 @@ async fn make(state: &AppState, user: &SignedIn, creation: Creation) -> Result<C
     Ok(piece)
 }
 
-fn check_document(title: &str, content: &Value, problems: &mut Problems) {
+/// Bytes that a piece may have.
+fn room(piece: &Content) -> usize {
+    MAX_CONTENT + piece.upstream.as_ref().map_or(0, |upstream| upstream.to_string().len())
+}
+
+fn check_document(title: &str, content: &Value, room: usize, problems: &mut Problems) {
     let readable = (1..=512).contains(&title.chars().count()) && !title.chars().any(char::is_control);
     problems.unless(readable, "title", "field-title");
-    let storable = content.is_object() && content.to_string().len() <= MAX_CONTENT && is_storable(content);
+    let storable = content.is_object() && content.to_string().len() <= room && is_storable(content);
     problems.unless(storable, "content", "field-content");
 }
 
@@ -349,7 +357,7 @@ async fn keep(state: &AppState, mut piece: Content) -> Result<Content, ApiError>
     let text = piece.content.to_string();
     let mut problems = Problems::default();
     problems.unless(
-        text.len() <= MAX_CONTENT && serde_json::from_str::<Value>(&text).is_ok(),
+        text.len() <= room(&piece) && serde_json::from_str::<Value>(&text).is_ok(),
         "content",
         "field-content",
     );
@@ -380,7 +388,7 @@ async fn keep(state: &AppState, mut piece: Content) -> Result<Content, ApiError>
 #[schema(as = ContentChange)]
 struct Alteration {
     title: Option<String>,
-    /// In place of the one before.
+    /// In place of the one before; at most 48 KiB, or so much more than was distributed.
     #[schema(value_type = Option<Object>)]
     content: Option<Value>,
     /// draft, published or archived
@@ -407,7 +415,7 @@ async fn change(
         let content = alteration.content.unwrap_or_else(|| piece.content.clone());
         let mut problems = Problems::default();
         problems.unless(standing != Some(None), "status", "field-content-status");
-        check_document(&title, &content, &mut problems);
+        check_document(&title, &content, room(&piece), &mut problems);
         problems.refuse()?;
         piece.state = standing.flatten().unwrap_or(piece.state);
         keep(&state, edit::edited(piece, edit::document(&title, &content), user.id, state.clock.now())).await

@@ -1,12 +1,16 @@
 //! `distributions`: what the centre has told the node to hold and what came of it, and the pieces that it brought.
 
-use fateh_common::sql::{new_id, to_sql};
+use std::collections::HashMap;
+
+use fateh_common::sql::to_sql;
 use fateh_crds::{ContentAcknowledgement, ContentPlan, ContentState, Removal};
 use jiff::Timestamp;
-use serde_json::Value;
 use sqlx::{FromRow, PgConnection, types::Json};
 
-use super::contents::{self, Content};
+use super::{
+    contents::{self, Content},
+    replaced,
+};
 
 /// What came of one thing that the node was told, or asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,30 +172,6 @@ pub async fn put(connection: &mut PgConnection, piece: &Content) -> Result<(), s
     .map(drop)
 }
 
-/// Keeps what the node had changed and lost.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn keep_replaced(
-    connection: &mut PgConnection,
-    content_id: &str,
-    language: &str,
-    document: &Value,
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO local_node.replaced_content (id, content_id, language, document, replaced_at) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(new_id(now))
-    .bind(content_id)
-    .bind(language)
-    .bind(document)
-    .bind(to_sql(now))
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
 /// Removes the pieces of some content as asked, unless another distribution has brought it meanwhile.
 ///
 /// # Errors
@@ -219,7 +199,7 @@ pub async fn remove(
             for piece in contents::of_content(connection, content_id).await?.iter().filter(|piece| piece.is_customized)
             {
                 let document = crate::content::edit::document(&piece.title, &piece.content);
-                keep_replaced(connection, content_id, &piece.language, &document, now).await?;
+                replaced::keep(connection, content_id, &piece.language, &document, now).await?;
             }
             let statement = "DELETE FROM local_node.local_content WHERE global_content_id = $1";
             sqlx::query(statement).bind(content_id).execute(connection).await.map(drop)
@@ -266,21 +246,36 @@ pub async fn show(connection: &mut PgConnection, content_id: &str, languages: &[
     .map(drop)
 }
 
-/// How many places of a node's content wait for a decision, and whether any of it was edited.
+/// Whether places of some content wait for a decision, and whether any of it was edited.
 ///
 /// # Errors
 /// When the statement fails.
 pub async fn standing(connection: &mut PgConnection, content_id: &str) -> Result<ContentState, sqlx::Error> {
-    let (conflicted, customized): (bool, bool) = sqlx::query_as(
-        "SELECT coalesce(bool_or(jsonb_array_length(conflicts) > 0), false), coalesce(bool_or(is_customized), false)
-         FROM local_node.local_content WHERE global_content_id = $1",
+    let found = standings(connection, Some(content_id)).await?;
+    Ok(found.get(content_id).copied().unwrap_or(ContentState::Applied))
+}
+
+/// The same of some content, or of all that the centre has brought.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn standings(
+    connection: &mut PgConnection,
+    content_id: Option<&str>,
+) -> Result<HashMap<String, ContentState>, sqlx::Error> {
+    let rows: Vec<(String, bool, bool)> = sqlx::query_as(
+        "SELECT global_content_id, bool_or(jsonb_array_length(conflicts) > 0), bool_or(is_customized)
+         FROM local_node.local_content
+         WHERE global_content_id IS NOT NULL AND ($1::text IS NULL OR global_content_id = $1)
+         GROUP BY global_content_id",
     )
     .bind(content_id)
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(match (conflicted, customized) {
+    let state = |conflicted, customized| match (conflicted, customized) {
         (true, _) => ContentState::Conflicted,
         (false, true) => ContentState::Merged,
         (false, false) => ContentState::Applied,
-    })
+    };
+    Ok(rows.into_iter().map(|(id, conflicted, customized)| (id, state(conflicted, customized))).collect())
 }

@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     database::{Mark, NodeDatabase, Provisioned, Server},
     failure::{Failure, kubernetes},
-    kubernetes::{apply, apply_part, delete, ensure, ensure_shared},
+    kubernetes::{apply, apply_part, delete, ensure, ensure_and_read, ensure_shared},
     secrets::Credentials,
 };
 
@@ -76,7 +76,7 @@ pub async fn carry_out(
     ensure(context, "apply the NodeReport", &node_report).await?;
     ensure_shared(context, "apply the NodeContent", &node_content).await?;
     ensure(context, "apply the NetworkPolicy", &network_policy).await?;
-    let deployment = apply(context, "apply the Deployment", &deployment).await?;
+    let deployment = ensure_and_read(context, "apply the Deployment", &deployment).await?;
     let workload = Workload::of(&deployment);
     let settled_at = workload.settled_at();
     pass.workload = Some(workload);

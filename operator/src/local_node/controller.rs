@@ -39,9 +39,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     apply, build,
     build::{DATABASE_SECRET, INVITATION_SECRET, SIGNING_KEY_SECRET, TLS_READER},
+    content,
     delete::{self, Step},
     observe,
-    report::{self, Admin, Items, Pass},
+    report::{self, Admin, Pass},
     reporting,
     validate::{ValidNode, validate},
 };
@@ -214,8 +215,6 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
     let reporting = reporting::judged(context, report.as_deref());
     let status = report.and_then(|report| report.status.clone());
     let mut pass = Pass::begin(node.metadata.generation, status, reporting);
-    let content = ObjectRef::new(CHILD_NAME).within(&fateh_crds::namespace_of(&node.name_any()));
-    pass.items = context.contents.get(&content).map(|content| Items::of(&content)).unwrap_or_default();
     pass.size_may_move = context.sizes.allows(&node.name_any(), Instant::now());
     let outcome = if node.metadata.deletion_timestamp.is_some() {
         match in_time(take_down(context, node, &mut pass)).await {
@@ -230,6 +229,8 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
         in_time(converge(context, node, &mut pass)).await
     };
     pass.failure = outcome.err();
+    // As late as it can be: others count it meanwhile.
+    pass.items = content::items(context, &fateh_crds::namespace_of(&node.name_any()));
     write_status(context, node, &pass).await?;
     match pass.failure.take() {
         Some(failure) if failure.disposition() == Disposition::Recovers => Err(failure),

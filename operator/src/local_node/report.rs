@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use fateh_common::money::format_minor_units;
 use fateh_crds::{
-    ContentState, ContentStatus, DatabaseStatus, HandledRequests, LocalNodeStatus, NodeContent, NodeReportStatus,
-    NodeState, Phase, RuntimeStatus, StatisticsStatus,
+    DatabaseStatus, HandledRequests, LocalNodeStatus, NodeReportStatus, NodeState, Phase, RuntimeStatus,
+    StatisticsStatus,
 };
 use jiff::Timestamp;
 
-use super::reporting::Reporting;
+use super::{content::Items, reporting::Reporting};
 use crate::{
     conditions::{Fact, find, is_true, merge},
     failure::{Disposition, Failure},
@@ -56,35 +56,6 @@ pub struct Pass {
     pub failure: Option<Failure>,
     /// How far a deletion has come: what is awaited, in one word and a sentence.
     pub deletion: Option<(&'static str, String)>,
-}
-
-/// Items of a node's content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Items {
-    /// Those that it is told to hold.
-    pub desired: i32,
-    /// Those of them that it holds.
-    pub applied: i32,
-    /// Those of them that it did not take.
-    pub failed: i32,
-}
-
-impl Items {
-    /// Counted in a NodeContent. An acknowledgement counts for what it names alone.
-    #[must_use]
-    pub fn of(content: &NodeContent) -> Self {
-        let said = content.status.as_ref().map(|status| &*status.items).unwrap_or_default();
-        let mut items = Self::default();
-        for item in content.spec.items.iter().filter(|item| !item.dry_run && item.removal.is_none()) {
-            items.desired += 1;
-            match said.iter().find(|said| said.is_of(item)) {
-                Some(said) if said.holds(&item.digest) => items.applied += 1,
-                Some(said) if said.state == ContentState::Failed => items.failed += 1,
-                _ => {}
-            }
-        }
-        items
-    }
 }
 
 /// State of the first admin.
@@ -212,7 +183,7 @@ pub fn status(previous: &LocalNodeStatus, pass: &Pass, now: Timestamp) -> LocalN
         namespace: pass.namespace.clone().or_else(|| previous.namespace.clone()),
         database: database_status(pass, previous.database.as_ref()),
         runtime: runtime(pass.image.clone(), pass.workload.as_ref(), pass.report.as_ref(), previous.runtime.as_ref()),
-        content: Some(content(pass.report.as_ref(), pass.items)),
+        content: Some(pass.items.status(pass.report.as_ref())),
         statistics: statistics(pass.report.clone(), previous.statistics.clone()),
         handled: handled(&pass.handled, &previous.handled),
     }
@@ -393,12 +364,6 @@ fn runtime(
     let version =
         report.map(|report| report.version.clone()).or_else(|| before.and_then(|before| before.version.clone()));
     Some(RuntimeStatus { image, replicas: workload.wanted, ready_replicas: workload.ready, version })
-}
-
-fn content(report: Option<&NodeReportStatus>, items: Items) -> ContentStatus {
-    let customised = report.map_or(0, |report| i32::try_from(report.statistics.content.customised).unwrap_or(i32::MAX));
-    let Items { desired, applied, failed } = items;
-    ContentStatus { desired, applied, failed, customised, summary: format!("{applied}/{desired}") }
 }
 
 /// Figures that did not change keep the time at which they last did.

@@ -73,7 +73,7 @@ pub async fn run(
 ) {
     let (published, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let mut controller = Controller {
-        publications: Publications::new(catalogue, published),
+        publications: Publications::new(catalogue, published, context.clock.clone()),
         context,
         caches,
         written: HashMap::new(),
@@ -227,7 +227,8 @@ impl Controller {
             match written {
                 Ok(content) => told.push(content),
                 Err(failure) => {
-                    tracing::debug!(error = %failure, "a node could not be told; it is planned for again");
+                    tracing::warn!(error = %failure, distributions = ?names, "a node could not be told; it is planned for again");
+                    self.context.metrics.failed(KIND, failure.reason());
                     failed.extend(names);
                 }
             }

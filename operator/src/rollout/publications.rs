@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fateh_common::catalogue::Digest;
+use fateh_common::{catalogue::Digest, clock::Clock};
 use fateh_crds::ContentDistributionSpec;
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
@@ -48,12 +48,13 @@ pub struct Publications {
     backoff: Arc<Backoff>,
     /// Takes the names of distributions that something came of.
     heard: UnboundedSender<String>,
+    clock: Clock,
 }
 
 impl Publications {
     /// Publishes to `catalogue`.
-    pub fn new(catalogue: Option<Catalogue>, heard: UnboundedSender<String>) -> Self {
-        Self { catalogue, known: Arc::default(), backoff: Arc::default(), heard }
+    pub fn new(catalogue: Option<Catalogue>, heard: UnboundedSender<String>, clock: Clock) -> Self {
+        Self { catalogue, known: Arc::default(), backoff: Arc::default(), heard, clock }
     }
 
     /// When a failed publication is tried again.
@@ -90,7 +91,7 @@ impl Publications {
         drop(known);
         let (catalogue, spec, known) = (catalogue.clone(), spec.clone(), Arc::clone(&self.known));
         let (name, source, heard) = (name.to_owned(), source.to_owned(), self.heard.clone());
-        let backoff = Arc::clone(&self.backoff);
+        let (backoff, clock) = (Arc::clone(&self.backoff), self.clock.clone());
         tokio::spawn(async move {
             let outcome = catalogue.publish(&spec).await;
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +109,7 @@ impl Publications {
                             Failure::Hub(message) => message.clone(),
                             other => other.to_string(),
                         };
-                        let again_at = now.saturating_add(wait).unwrap_or(now);
+                        let again_at = clock.now().saturating_add(wait).unwrap_or(Timestamp::MAX);
                         State::Failed { reason: failure.reason(), message, person, again_at }
                     }
                 };

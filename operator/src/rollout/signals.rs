@@ -11,14 +11,14 @@ use kube::{ResourceExt, runtime::watcher::Event};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::controller::Dirty;
-use crate::{conditions, local_node::Items};
+use crate::conditions;
 
 /// Tells the rollouts' controller what changed.
 #[derive(Clone)]
 pub struct Signals {
     to: UnboundedSender<Dirty>,
-    /// Takes the names of nodes whose status is to say something else of their content.
-    wake: UnboundedSender<String>,
+    /// Takes the names of nodes whose content, or what status says of it, changed.
+    count: UnboundedSender<String>,
     /// What was looked at of each object when it was seen last.
     seen: Arc<Mutex<HashMap<(&'static str, String), u64>>>,
 }
@@ -26,14 +26,17 @@ pub struct Signals {
 impl Signals {
     /// Signals that arrive at the other ends.
     #[must_use]
-    pub fn new(to: UnboundedSender<Dirty>, wake: UnboundedSender<String>) -> Self {
-        Self { to, wake, seen: Arc::default() }
+    pub fn new(to: UnboundedSender<Dirty>, count: UnboundedSender<String>) -> Self {
+        Self { to, count, seen: Arc::default() }
     }
 
     /// What the watch of nodes sees.
     pub fn nodes(&self, event: &Event<LocalNode>) {
         match event {
-            Event::Apply(node) | Event::InitApply(node) => self.node(node),
+            Event::Apply(node) | Event::InitApply(node) => {
+                self.node(node);
+                let _ = self.count.send(node.name_any());
+            }
             Event::Delete(node) => self.node_is_gone(&node.name_any()),
             Event::Init | Event::InitDone => {}
         }
@@ -64,13 +67,7 @@ impl Signals {
         if self.is_news("UID of a NodeContent", node.clone(), &content.uid()) {
             self.everything();
         }
-        // What was only told is no news for the node's status yet: release and acknowledgement make one.
-        let Items { desired, applied, failed } = Items::of(content);
-        let said = content.status.iter().flat_map(|status| &status.items);
-        let said: Vec<_> = said.map(|said| (&said.distribution, &said.revision, said.attempt)).collect();
-        if applied + failed == desired && self.is_news("NodeContent", node.clone(), &(failed, said)) {
-            let _ = self.wake.send(node.clone());
-        }
+        let _ = self.count.send(node.clone());
     }
 
     /// A distribution: what is asked for, not what is known of it.
@@ -96,7 +93,7 @@ impl Signals {
 
     fn node_is_gone(&self, name: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for kind in ["LocalNode", "NodeContent", "UID of a NodeContent"] {
+        for kind in ["LocalNode", "UID of a NodeContent"] {
             seen.remove(&(kind, name.to_owned()));
         }
         drop(seen);

@@ -12,7 +12,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     controller::{self, Caches, Dirty},
     signals::Signals,
 };
-use crate::{context::Context, settings::Settings, watch};
+use crate::{context::Context, local_node, settings::Settings, watch};
 
 /// The controller of ContentDistributions, before it runs: its caches fill from the start.
 pub struct Rollouts {
@@ -29,6 +29,8 @@ pub struct Rollouts {
     caches: Caches,
     catalogue: Option<Catalogue>,
     dirty: UnboundedReceiver<Dirty>,
+    /// Names of nodes whose content changed.
+    counted: UnboundedReceiver<String>,
     /// Fill the caches, and never end.
     watches: Pin<Box<dyn Future<Output = ()> + Send>>,
     distributions_filled: CancellationToken,
@@ -36,16 +38,17 @@ pub struct Rollouts {
 }
 
 impl Rollouts {
-    /// Watches ContentDistributions and NodeContents; `wake` takes the names of nodes whose count of items changed.
+    /// Watches ContentDistributions and NodeContents.
     ///
     /// # Errors
     /// When the way to the hub cannot be prepared.
-    pub fn new(client: &Client, settings: &Settings, wake: UnboundedSender<String>) -> Result<Self, reqwest::Error> {
+    pub fn new(client: &Client, settings: &Settings) -> Result<Self, reqwest::Error> {
         let runtime = &settings.runtime;
         let catalogue =
             runtime.hub_url.as_deref().map(|url| Catalogue::new(url, runtime.hub_token.clone())).transpose()?;
         let (to, dirty) = unbounded_channel();
-        let signals = Signals::new(to, wake);
+        let (count, counted) = unbounded_channel();
+        let signals = Signals::new(to, count);
         let (distributions, distributions_writer) = reflector::store();
         let (contents, contents_writer) = reflector::store();
         let (distributions_filled, contents_filled) = (CancellationToken::new(), CancellationToken::new());
@@ -82,7 +85,7 @@ impl Rollouts {
             futures::join!(watched_distributions, watched_contents);
         });
         let caches = Caches { distributions, contents };
-        Ok(Self { signals, caches, catalogue, dirty, watches, distributions_filled, contents_filled })
+        Ok(Self { signals, caches, catalogue, dirty, counted, watches, distributions_filled, contents_filled })
     }
 
     /// NodeContents, as watched.
@@ -93,7 +96,7 @@ impl Rollouts {
 
     /// Runs the controller until `stop`, when it finishes the pass that it has begun.
     pub async fn run(self, context: Arc<Context>, stop: CancellationToken) {
-        let Self { caches, catalogue, dirty, watches, distributions_filled, contents_filled, .. } = self;
+        let Self { caches, catalogue, dirty, counted, watches, distributions_filled, contents_filled, .. } = self;
         let nodes_filled = context.nodes_filled.clone();
         let filled = async {
             futures::join!(distributions_filled.cancelled(), contents_filled.cancelled(), nodes_filled.cancelled());
@@ -101,7 +104,10 @@ impl Rollouts {
         let work = async {
             // From half a fleet nothing is planned.
             tokio::select! {
-                () = filled => controller::run(context, caches, catalogue, dirty, stop.clone()).await,
+                () = filled => {
+                    let planning = controller::run(Arc::clone(&context), caches, catalogue, dirty, stop.clone());
+                    futures::join!(planning, local_node::count(context, counted, stop.clone()));
+                }
                 () = stop.cancelled() => {}
             }
         };
