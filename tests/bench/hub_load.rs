@@ -25,7 +25,7 @@ use fateh_tests::{
 use futures::{StreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -170,7 +170,7 @@ async fn thousand_nodes(client: &Client) {
 
 /// A million entries of all nodes, with their transfers and sums as the hub writes them.
 async fn seed_ledger(client: &Client, hub: &Hub) {
-    let nodes = Api::<LocalNode>::all(client.clone()).list(&Default::default()).await.unwrap();
+    let nodes = Api::<LocalNode>::all(client.clone()).list(&ListParams::default()).await.unwrap();
     let (uids, names): (Vec<_>, Vec<_>) = nodes.iter().map(|node| (node.uid().unwrap(), node.name_any())).unzip();
     let mut database = hub.database().await;
     for statement in [

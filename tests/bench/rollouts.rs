@@ -16,7 +16,7 @@ use fateh_tests::{
 };
 use futures::{StreamExt, stream};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
