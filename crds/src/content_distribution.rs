@@ -57,7 +57,7 @@ pub struct ContentDistributionSpec {
     /// Stops the rollout where it is; what was released goes on.
     #[serde(default)]
     pub suspend: bool,
-    /// How many revisions status remembers.
+    /// How many revisions status remembers; of those that nodes were led back from, ten more.
     #[serde(default = "default_history")]
     #[schemars(range(min = 1, max = 20))]
     pub revision_history_limit: i32,

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod controller;
+mod fleet;
 mod plan;
 mod publications;
 mod report;

@@ -152,8 +152,8 @@ async fn distribute(client: &Client, name: &str, version: usize) {
                 "source": {"inline": {"ar": {"text": format!("version {version}")}}}},
             "targets": {"exclude": ["bench-first"]},
             "rollout": {"stages": [
-                {"name": "canary", "count": 1, "maxConcurrency": "100%"}, {"name": "few", "percent": 5, "maxConcurrency": "100%"},
-                {"name": "quarter", "percent": 25, "maxConcurrency": "100%"}, {"name": "rest", "maxConcurrency": "100%"},
+                {"name": "canary", "count": 1}, {"name": "few", "percent": 5},
+                {"name": "quarter", "percent": 25}, {"name": "rest"},
             ]},
         },
     });

@@ -8,8 +8,8 @@ use std::{
 };
 
 use fateh_crds::{
-    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, ContentDistributionStatus, ContentItem, ContentState,
-    DISTRIBUTION_FINALIZER, LocalNode, NodeContent, NodeState, PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
+    APPROVE_ANNOTATION, ContentDistribution, ContentDistributionStatus, DISTRIBUTION_FINALIZER, NodeContent,
+    PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     catalogue::Catalogue,
+    fleet::{Fleet, Member, Wanted},
     plan::{Change, Plan, plan},
     publications::{Publications, Published},
     report, revision,
@@ -39,12 +40,11 @@ use crate::{
 };
 
 const KIND: &str = "ContentDistribution";
-/// What happens within so short a time is planned for together.
-const GATHER: Duration = Duration::from_millis(200);
+/// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
+/// Of a few nodes each is followed by the next at once; over thousands, passes take half of the time at most.
+const GATHER: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(400)];
 /// Writes at once.
 const WRITES: usize = 16;
-/// Items that a node may hold.
-const MAX_ITEMS: usize = 500;
 
 /// What makes distributions worth a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub async fn run(
     let mut all = true;
     // Times at which a distribution is to be looked at though nothing happens.
     let mut due: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let mut gather = GATHER[0];
     loop {
         let now = controller.context.clock.now();
         due.retain(|name, at| {
@@ -94,19 +95,21 @@ pub async fn run(
         });
         if all || !names.is_empty() {
             let asked = std::mem::take(&mut names);
+            let started = Instant::now();
             due.extend(controller.pass((!all).then_some(&asked), now).await);
+            gather = started.elapsed().clamp(GATHER[0], GATHER[1]);
             all = false;
             continue_gathering(&mut dirty, &mut names, &mut all);
         }
         let next = due.values().min().map(|at| at.duration_since(controller.context.clock.now()));
         let wait = next.map_or(Duration::from_secs(3600), |next| Duration::try_from(next).unwrap_or(Duration::ZERO));
         // What came in during the pass.
-        let wait = if all || !names.is_empty() { GATHER } else { wait };
+        let wait = if all || !names.is_empty() { gather } else { wait };
         tokio::select! {
             () = stop.cancelled() => return,
             some = dirty.recv() => {
                 note(some, &mut names, &mut all);
-                let until = Instant::now() + GATHER;
+                let until = Instant::now() + gather;
                 while let Ok(some @ Some(_)) = tokio::time::timeout_at(until, dirty.recv()).await {
                     note(some, &mut names, &mut all);
                 }
@@ -132,9 +135,6 @@ fn continue_gathering(dirty: &mut UnboundedReceiver<Dirty>, names: &mut BTreeSet
     }
 }
 
-/// What nodes are to be told, by their place in the fleet, and by whom.
-type Wanted = BTreeMap<usize, Vec<(String, Change)>>;
-
 struct Controller {
     context: Arc<Context>,
     caches: Caches,
@@ -147,6 +147,7 @@ struct Controller {
 
 /// A distribution's part in a pass.
 struct Part {
+    name: String,
     resource: Arc<ContentDistribution>,
     course: Course,
 }
@@ -166,86 +167,35 @@ impl Controller {
     async fn pass(&mut self, asked: Option<&BTreeSet<String>>, now: Timestamp) -> Vec<(String, Timestamp)> {
         let distributions = self.distributions();
         let fleet = self.fleet();
+        let parts = self.decide(asked, &distributions, &fleet, now);
+        // Status first: what it remembers must stand before anything is done that follows from it. What could not be
+        // written is planned for again, after the object's own wait.
+        let mut failed = self.write_statuses(&parts, now).await;
         let mut wake = Vec::new();
-        // What could not be written: it is planned for again, after the object's own wait.
-        let mut failed = BTreeSet::new();
-        let mut parts = Vec::new();
-        for resource in &distributions {
-            if asked.is_none_or(|asked| asked.contains(&resource.name_any())) {
-                let course = self.consider(resource, &distributions, &fleet, now);
-                parts.push(Part { resource: Arc::clone(resource), course });
-            }
-        }
-        let considered: BTreeSet<_> = parts.iter().map(|part| part.resource.name_any()).collect();
-        // Status first: what it remembers must stand before anything is done that follows from it.
         let mut wanted = Wanted::new();
-        let mut letting_go = Vec::new();
-        for mut part in parts {
-            let name = part.resource.name_any();
-            if let Course::Planned(plan) = &part.course
-                && let Some(full) =
-                    plan.changes.iter().find_map(|(index, change)| fleet.is_full(*index, &name, change, &wanted))
-            {
-                part.course = Course::Failed(full);
-            }
-            if let Err(failure) = self.write_status(&part, now).await {
-                tracing::warn!(distribution = name, error = %failure, "a distribution's status could not be written");
-                self.context.metrics.failed(KIND, failure.reason());
-                failed.insert(name);
-                continue;
-            }
-            match part.course {
+        for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
+            match &part.course {
                 Course::Publishing => {}
                 Course::Planned(plan) => {
-                    wake.extend(plan.wake_at.map(|at| (name.clone(), at)));
-                    if plan.released {
-                        letting_go.push(Arc::clone(&part.resource));
-                    }
-                    for (index, change) in plan.changes {
-                        wanted.entry(index).or_default().push((name.clone(), change));
-                    }
+                    wake.extend(plan.wake_at.map(|at| (part.name.clone(), at)));
+                    add(&mut wanted, part, plan);
                 }
                 Course::Failed(failure) => {
                     self.context.metrics.failed(KIND, failure.reason());
-                    let at = self.publications.retry_at(&name).unwrap_or(now + Duration::from_secs(60));
-                    wake.push((name, at));
+                    let at = self.publications.retry_at(&part.name).unwrap_or(now + Duration::from_secs(60));
+                    wake.push((part.name.clone(), at));
                 }
             }
         }
-        let names: BTreeSet<_> = distributions.iter().map(|resource| resource.name_any()).collect();
+        let names = distributions.iter().map(|resource| resource.name_any()).collect();
         for (index, name) in fleet.left_behind(&names) {
             wanted.entry(index).or_default().push((name, Change::Forget));
         }
-        let writes = wanted.into_iter().map(|(index, changes)| {
-            let (context, member) = (Arc::clone(&self.context), &fleet.members[index]);
-            let names: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
-            async move { (names, tell(&context, member, changes).await) }
-        });
-        let mut writes = stream::iter(writes).buffer_unordered(WRITES);
-        let mut told = Vec::new();
-        while let Some((names, written)) = writes.next().await {
-            match written {
-                Ok(content) => told.push(content),
-                Err(failure) => {
-                    tracing::warn!(error = %failure, distributions = ?names, "a node could not be told; it is planned for again");
-                    self.context.metrics.failed(KIND, failure.reason());
-                    failed.extend(names);
-                }
-            }
-        }
-        drop(writes);
-        self.told.extend(told.into_iter().map(|content| (content.namespace().unwrap_or_default(), Arc::new(content))));
-        for resource in letting_go {
-            let api = Api::<ContentDistribution>::all(self.context.client.clone());
-            let gone =
-                remove_finalizer(&api, "let the ContentDistribution go", &*resource, DISTRIBUTION_FINALIZER).await;
-            if let Err(failure) = gone {
-                tracing::warn!(distribution = resource.name_any(), error = %failure, "a distribution could not be let go");
-                failed.insert(resource.name_any());
-            }
-        }
-        for name in considered.difference(&failed) {
-            self.context.backoff.succeeded(&backoff_key(name));
+        let not_told = self.tell(&fleet, wanted).await;
+        let not_let_go = self.let_go(parts.iter().filter(|part| !failed.contains(&part.name))).await;
+        failed.extend(not_told.into_iter().chain(not_let_go));
+        for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
+            self.context.backoff.succeeded(&backoff_key(&part.name));
         }
         let later = self.context.clock.now();
         let again = failed.into_iter().map(|name| {
@@ -254,6 +204,102 @@ impl Controller {
         });
         wake.extend(again);
         wake
+    }
+
+    /// What is to become of those that are asked for, or of all.
+    fn decide(
+        &mut self,
+        asked: Option<&BTreeSet<String>>,
+        distributions: &[Arc<ContentDistribution>],
+        fleet: &Fleet,
+        now: Timestamp,
+    ) -> Vec<Arc<Part>> {
+        // What all of them bring to the nodes, whether or not they are told of it in this pass.
+        let mut brought = Wanted::new();
+        let mut parts = Vec::new();
+        for resource in distributions {
+            let name = resource.name_any();
+            if asked.is_some_and(|asked| !asked.contains(&name)) {
+                continue;
+            }
+            let mut part = Part {
+                resource: Arc::clone(resource),
+                course: self.consider(resource, distributions, fleet, now),
+                name,
+            };
+            if let Course::Planned(plan) = &part.course {
+                let mut full = plan.changes.iter();
+                match full.find_map(|(index, change)| fleet.is_full(*index, &part.name, change, &brought)) {
+                    Some(full) => part.course = Course::Failed(full),
+                    None => add(&mut brought, &part, plan),
+                }
+            }
+            parts.push(Arc::new(part));
+        }
+        parts
+    }
+
+    /// Writes what is known of each. The names of those of which it failed.
+    async fn write_statuses(&mut self, parts: &[Arc<Part>], now: Timestamp) -> BTreeSet<String> {
+        let writes = parts.iter().cloned().map(|part| {
+            let context = Arc::clone(&self.context);
+            async move { (part.name.clone(), write_status(&context, &part, now).await) }
+        });
+        let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES).collect().await;
+        let mut failed = BTreeSet::new();
+        for (name, written) in written {
+            match written {
+                Ok(Some(written)) => drop(self.written.insert(name, Arc::new(written))),
+                Ok(None) => {}
+                Err(failure) => {
+                    tracing::warn!(distribution = name, error = %failure, "a distribution's status could not be written");
+                    self.context.metrics.failed(KIND, failure.reason());
+                    failed.insert(name);
+                }
+            }
+        }
+        failed
+    }
+
+    /// Tells nodes what they are to hold, each with one write. The names of distributions of which it failed.
+    async fn tell(&mut self, fleet: &Fleet, wanted: Wanted) -> BTreeSet<String> {
+        let writes = wanted.into_iter().map(|(index, changes)| {
+            let (context, member) = (Arc::clone(&self.context), &fleet.members[index]);
+            let names: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
+            async move { (names, member.tell(&context.client, changes).await) }
+        });
+        let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES).collect().await;
+        let mut failed = BTreeSet::new();
+        for (names, written) in written {
+            match written {
+                Ok(content) => {
+                    drop(self.told.insert(content.namespace().unwrap_or_default(), Arc::new(content)));
+                }
+                Err(failure) => {
+                    tracing::warn!(error = %failure, distributions = ?names, "a node could not be told; it is planned for again");
+                    self.context.metrics.failed(KIND, failure.reason());
+                    failed.extend(names);
+                }
+            }
+        }
+        failed
+    }
+
+    /// Lets those go that no node holds any more. The names of those of which it failed.
+    async fn let_go(&self, parts: impl Iterator<Item = &Arc<Part>>) -> BTreeSet<String> {
+        let api = Api::<ContentDistribution>::all(self.context.client.clone());
+        let mut failed = BTreeSet::new();
+        for part in parts {
+            if !matches!(&part.course, Course::Planned(plan) if plan.released) {
+                continue;
+            }
+            let what = "let the ContentDistribution go";
+            if let Err(failure) = remove_finalizer(&api, what, &*part.resource, DISTRIBUTION_FINALIZER).await {
+                tracing::warn!(distribution = part.name, error = %failure, "a distribution could not be let go");
+                failed.insert(part.name.clone());
+            }
+        }
+        failed
     }
 
     /// The distributions, oldest first, as the cache has them, or as they were written since.
@@ -318,58 +364,63 @@ impl Controller {
             Rollout { name: &name, spec, status, digest: &digest, source: &source, controls: &controls, deleting };
         Course::Planned(Box::new(plan(&rollout, &nodes, now)))
     }
+}
 
-    /// Writes what is known, if that has changed; and holds the distribution before the first node is told.
-    async fn write_status(&mut self, part: &Part, now: Timestamp) -> Result<(), Failure> {
-        let resource = &part.resource;
-        let name = resource.name_any();
-        let api = Api::<ContentDistribution>::all(self.context.client.clone());
-        if resource.metadata.deletion_timestamp.is_none() {
-            put_finalizer(&api, "hold the ContentDistribution", resource.as_ref(), DISTRIBUTION_FINALIZER).await?;
-        } else if !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
-            return Ok(());
+/// Writes what is known, if that has changed; and holds the distribution before the first node is told. What was
+/// written, if anything was.
+async fn write_status(context: &Context, part: &Part, now: Timestamp) -> Result<Option<ContentDistribution>, Failure> {
+    let resource = &part.resource;
+    let name = &part.name;
+    let api = Api::<ContentDistribution>::all(context.client.clone());
+    if resource.metadata.deletion_timestamp.is_none() {
+        put_finalizer(&api, "hold the ContentDistribution", resource.as_ref(), DISTRIBUTION_FINALIZER).await?;
+    } else if !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
+        return Ok(None);
+    }
+    let previous = resource.status.clone().unwrap_or_default();
+    let generation = resource.metadata.generation;
+    // What was wrong with the last try is said until one succeeds.
+    let wrong = conditions::is_true(&previous.conditions, "Stalled")
+        || conditions::find(&previous.conditions, "Ready").is_some_and(|ready| ready.reason == "HubUnreachable");
+    let publishing = matches!(part.course, Course::Publishing);
+    if publishing && wrong && previous.observed_generation == generation {
+        return Ok(None);
+    }
+    let before = &previous.conditions;
+    let mut status = match &part.course {
+        Course::Planned(plan) => ContentDistributionStatus {
+            conditions: report::of_plan(name, before, &plan.status, &plan.verdict, generation, now),
+            ..plan.status.clone()
+        },
+        Course::Publishing => {
+            ContentDistributionStatus { conditions: report::of_publishing(before, generation, now), ..previous.clone() }
         }
-        let previous = resource.status.clone().unwrap_or_default();
-        let generation = resource.metadata.generation;
-        // What was wrong with the last try is said until one succeeds.
-        let wrong = conditions::is_true(&previous.conditions, "Stalled")
-            || conditions::find(&previous.conditions, "Ready").is_some_and(|ready| ready.reason == "HubUnreachable");
-        let publishing = matches!(part.course, Course::Publishing);
-        if publishing && wrong && previous.observed_generation == generation {
-            return Ok(());
-        }
-        let before = &previous.conditions;
-        let mut status = match &part.course {
-            Course::Planned(plan) => ContentDistributionStatus {
-                conditions: report::of_plan(&name, before, &plan.status, &plan.verdict, generation, now),
-                ..plan.status.clone()
-            },
-            Course::Publishing => ContentDistributionStatus {
-                conditions: report::of_publishing(before, generation, now),
-                ..previous.clone()
-            },
-            Course::Failed(failure) => ContentDistributionStatus {
-                conditions: report::of_failure(before, failure, generation, now),
-                ..previous.clone()
-            },
-        };
-        status.observed_generation = generation;
-        if status == previous {
-            return Ok(());
-        }
-        let body = json!({
-            "apiVersion": ContentDistribution::api_version(&()), "kind": KIND,
-            "metadata": {"uid": resource.uid()}, "status": status,
-        });
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let mut written = api
-            .patch_status(&name, &parameters, &Patch::Apply(&body))
-            .await
-            .map_err(kubernetes("write the ContentDistribution's status"))?;
-        crate::watch::forget(&mut written);
-        tell_people(&self.context, resource, &previous, &status).await;
-        self.written.insert(name, Arc::new(written));
-        Ok(())
+        Course::Failed(failure) => ContentDistributionStatus {
+            conditions: report::of_failure(before, failure, generation, now),
+            ..previous.clone()
+        },
+    };
+    status.observed_generation = generation;
+    if status == previous {
+        return Ok(None);
+    }
+    let body = json!({
+        "apiVersion": ContentDistribution::api_version(&()), "kind": KIND,
+        "metadata": {"uid": resource.uid()}, "status": status,
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let mut written = api
+        .patch_status(name, &parameters, &Patch::Apply(&body))
+        .await
+        .map_err(kubernetes("write the ContentDistribution's status"))?;
+    crate::watch::forget(&mut written);
+    tell_people(context, resource, &previous, &status).await;
+    Ok(Some(written))
+}
+/// Adds what a distribution tells nodes.
+fn add(wanted: &mut Wanted, part: &Part, plan: &Plan) {
+    for (index, change) in &plan.changes {
+        wanted.entry(*index).or_default().push((part.name.clone(), change.clone()));
     }
 }
 
@@ -398,117 +449,6 @@ fn newest<K: Resource>(written: &mut HashMap<String, Arc<K>>, key: String, cache
         None => cached,
     }
 }
-
-struct Member {
-    node: Arc<LocalNode>,
-    content: Option<Arc<NodeContent>>,
-}
-
-struct Fleet {
-    members: Vec<Member>,
-}
-
-impl Fleet {
-    /// The nodes as the planner of one distribution sees them.
-    fn view(&self, distribution: &str) -> Vec<Node> {
-        self.members.iter().map(|member| member.view(distribution)).collect()
-    }
-
-    /// Removals that were carried out, of distributions that are gone and forget nothing themselves any more.
-    fn left_behind(&self, names: &BTreeSet<String>) -> Vec<(usize, String)> {
-        let members = self.members.iter().enumerate();
-        let items = members.flat_map(|(index, member)| {
-            let items = member.content.iter().flat_map(|content| &content.spec.items);
-            items.filter(|item| !names.contains(&item.distribution)).map(move |item| (index, member, item))
-        });
-        let removed = items.filter(|(_, member, item)| {
-            let said = member.content.iter().flat_map(|content| &content.status).flat_map(|status| &status.items);
-            item.removal.is_some()
-                && said.into_iter().any(|said| said.is_of(item) && said.state == ContentState::Removed)
-        });
-        removed.map(|(index, _, item)| (index, item.distribution.clone())).collect()
-    }
-
-    /// Why a node cannot take one item more; `wanted` is what others bring to it in the same pass.
-    fn is_full(&self, index: usize, distribution: &str, change: &Change, wanted: &Wanted) -> Option<Failure> {
-        let member = self.members.get(index)?;
-        let items = &member.content.as_ref()?.spec.items;
-        let is_new = |distribution: &str, change: &Change| {
-            let dry_run = matches!(change, Change::Ask(_));
-            let has_one = items.iter().any(|item| item.distribution == distribution && item.dry_run == dry_run);
-            matches!(change, Change::Put(_) | Change::Ask(_)) && !has_one
-        };
-        let others = wanted.get(&index).into_iter().flatten().filter(|(name, change)| is_new(name, change)).count();
-        (is_new(distribution, change) && items.len() + others >= MAX_ITEMS).then(|| {
-            let message = format!(
-                "node {} holds {MAX_ITEMS} items already; delete distributions that are no longer needed, or exclude it in spec.targets.exclude",
-                member.node.name_any()
-            );
-            Failure::stalled("ContentLimit", message)
-        })
-    }
-}
-
-impl Member {
-    fn view(&self, distribution: &str) -> Node {
-        let node = &self.node;
-        let conditions = node.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
-        let reports = conditions::find(conditions, "Reporting").filter(|condition| condition.status == "True");
-        // One whose NodeContent is not there yet cannot be told anything.
-        let reporting_since =
-            reports.filter(|_| self.content.is_some()).map(|condition| condition.last_transition_time.0);
-        let items = self.content.as_ref().map(|content| &*content.spec.items).unwrap_or_default();
-        let said = self.content.as_ref().and_then(|content| content.status.as_ref());
-        let said = said.map(|status| &*status.items).unwrap_or_default();
-        let item = |dry_run| items.iter().find(|item| item.distribution == distribution && item.dry_run == dry_run);
-        let answer = |dry_run| said.iter().find(|said| said.distribution == distribution && said.dry_run == dry_run);
-        Node {
-            name: node.name_any(),
-            uid: node.uid().unwrap_or_default(),
-            created_at: node.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            labels: node.labels().clone(),
-            active: node.spec.state == NodeState::Active,
-            reporting_since,
-            item: item(false).cloned(),
-            acknowledgement: answer(false).cloned(),
-            question: item(true).cloned(),
-            answer: answer(true).cloned(),
-        }
-    }
-}
-
-/// Writes a node's whole list, with everything that changes in it.
-async fn tell(context: &Context, member: &Member, changes: Vec<(String, Change)>) -> Result<NodeContent, Failure> {
-    let Some(content) = &member.content else {
-        return Err(Failure::stalled("NoNodeContent", "the node's NodeContent is not there yet"));
-    };
-    let mut items: Vec<ContentItem> = content.spec.items.clone();
-    for (name, change) in changes {
-        let dry_run = matches!(change, Change::Ask(_) | Change::Unask);
-        items.retain(|item| item.distribution != name || item.dry_run != dry_run);
-        match change {
-            Change::Put(item) | Change::Ask(item) => items.push(item),
-            Change::Forget | Change::Unask => {}
-        }
-    }
-    items.sort_by(|one, other| (&one.distribution, one.dry_run).cmp(&(&other.distribution, other.dry_run)));
-    let namespace = content.namespace().unwrap_or_default();
-    // What it was planned from: if it has changed since, it is planned again.
-    let body = json!({
-        "apiVersion": NodeContent::api_version(&()), "kind": NodeContent::kind(&()),
-        "metadata": {"name": CHILD_NAME, "uid": content.uid(), "resourceVersion": content.resource_version()},
-        "spec": {"items": items},
-    });
-    let api = Api::<NodeContent>::namespaced(context.client.clone(), &namespace);
-    let parameters = PatchParams::apply(CONTENT_MANAGER).force();
-    let mut written =
-        api.patch(CHILD_NAME, &parameters, &Patch::Apply(&body)).await.map_err(kubernetes("tell the node"))?;
-    crate::watch::forget(&mut written);
-    Ok(written)
-}
-
-/// Owns the items of NodeContents; the object itself is the LocalNode controller's.
-const CONTENT_MANAGER: &str = "fateh-operator-content";
 
 /// A distribution whose content another, older one has brought to one of its nodes, or is to bring.
 fn taken(resource: &ContentDistribution, all: &[Arc<ContentDistribution>], nodes: &[Node]) -> Option<Failure> {

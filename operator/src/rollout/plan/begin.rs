@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use super::{COMPLETE, ROLLED_BACK, ROLLING_BACK, SUPERSEDED, is_given_up, outcome, whole_second};
 use crate::rollout::view::{Rollout, revision};
 
+/// Revisions that were given up and are remembered beyond the limit.
+const GIVEN_UP: usize = 10;
+
 /// The status that a pass begins with. `highest` is the highest number of an attempt that any node was told.
 pub fn status(rollout: &Rollout<'_>, highest: i32, now: Timestamp) -> ContentDistributionStatus {
     let mut status = rollout.status.clone();
@@ -57,7 +60,7 @@ fn begin_revision(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>,
         }
         status.history.insert(0, before);
     }
-    status.history.truncate(usize::try_from(rollout.spec.revision_history_limit).unwrap_or(5));
+    forget(&mut status.history, usize::try_from(rollout.spec.revision_history_limit).unwrap_or(5));
     status.stages.clear();
     status.current = Some(Revision {
         revision: revision(rollout.digest).to_owned(),
@@ -68,6 +71,18 @@ fn begin_revision(status: &mut ContentDistributionStatus, rollout: &Rollout<'_>,
         attempt,
         outcome: None,
     });
+}
+
+/// Forgets the oldest. Those that were given up are remembered longer: nodes that still hold one must not be led back
+/// to it.
+fn forget(history: &mut Vec<Revision>, limit: usize) {
+    let mut seen = Vec::new();
+    history.retain(|revision| {
+        let is_known = seen.contains(&revision.digest);
+        seen.push(revision.digest.clone());
+        seen.len() <= limit || is_given_up(revision.outcome.as_deref()) && !is_known
+    });
+    history.truncate(limit + GIVEN_UP);
 }
 
 /// A word that was not heeded yet lets what failed try again; an aborted revision starts anew.

@@ -225,7 +225,7 @@ fn check(world: &World, before: &ContentDistributionStatus, plan: &Plan) {
     assert_eq!(sum, summary.desired, "the counts sum");
     let members = world.nodes.iter().filter(|node| Targets::of(&world.spec).take(node)).count();
     assert_eq!(usize::try_from(summary.desired).unwrap(), members);
-    assert!(plan.status.history.len() <= 5 && plan.status.failed_nodes.len() <= 20);
+    assert!(plan.status.history.len() <= 15 && plan.status.failed_nodes.len() <= 20);
 
     // One that was aborted, and is tried again, starts anew.
     let given_up = |status: &ContentDistributionStatus| super::is_given_up(super::outcome(status));

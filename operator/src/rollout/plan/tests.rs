@@ -274,6 +274,16 @@ fn after_an_abort_those_who_have_it_keep_it_and_the_others_get_back_what_they_ha
     };
     assert_eq!((holding(&old), holding(&new)), (3, 3));
     assert!(world.nodes.iter().any(|node| node.item.as_ref().unwrap().stage == BACK));
+    // However many come after it and are forgotten, no rollback leads to what was aborted.
+    world.spec.revision_history_limit = 1;
+    world.controls.pause = true;
+    for letter in ["c", "d", "e"] {
+        world.digest = letter.repeat(64);
+        world.pass();
+    }
+    world.controls.pause = false;
+    world.finish();
+    assert!(world.nodes.iter().all(|node| node.item.as_ref().unwrap().previous_digest.as_ref() == Some(&old)));
 }
 
 #[test]

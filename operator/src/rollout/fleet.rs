@@ -1,0 +1,141 @@
+//! The nodes as a pass sees them, and what it tells them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use fateh_crds::{CHILD_NAME, ContentItem, ContentState, LocalNode, NodeContent, NodeState};
+use jiff::Timestamp;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{plan::Change, view::Node};
+use crate::{
+    conditions,
+    failure::{Failure, kubernetes},
+};
+
+/// Owns the items of NodeContents; the object itself is the LocalNode controller's.
+const CONTENT_MANAGER: &str = "fateh-operator-content";
+/// Items that a node may hold.
+const MAX_ITEMS: usize = 500;
+
+/// What nodes are to be told, by their place in the fleet, and by which distribution.
+pub type Wanted = BTreeMap<usize, Vec<(String, Change)>>;
+
+/// A node, what it was told and what it said.
+pub struct Member {
+    /// The node.
+    pub node: Arc<LocalNode>,
+    /// Its NodeContent, once there is one.
+    pub content: Option<Arc<NodeContent>>,
+}
+
+/// All nodes of a pass, by name.
+pub struct Fleet {
+    /// Each has its place among them.
+    pub members: Vec<Member>,
+}
+
+impl Fleet {
+    /// The nodes as the planner of one distribution sees them.
+    pub fn view(&self, distribution: &str) -> Vec<Node> {
+        self.members.iter().map(|member| member.view(distribution)).collect()
+    }
+
+    /// Removals that were carried out, of distributions that are gone and forget nothing themselves any more.
+    pub fn left_behind(&self, names: &BTreeSet<String>) -> Vec<(usize, String)> {
+        let members = self.members.iter().enumerate();
+        let items = members.flat_map(|(index, member)| {
+            let items = member.content.iter().flat_map(|content| &content.spec.items);
+            items.filter(|item| !names.contains(&item.distribution)).map(move |item| (index, member, item))
+        });
+        let removed = items.filter(|(_, member, item)| {
+            let said = member.content.iter().flat_map(|content| &content.status).flat_map(|status| &status.items);
+            item.removal.is_some()
+                && said.into_iter().any(|said| said.is_of(item) && said.state == ContentState::Removed)
+        });
+        removed.map(|(index, _, item)| (index, item.distribution.clone())).collect()
+    }
+
+    /// Why a node cannot take one item more; `wanted` is what others bring to it in the same pass.
+    pub fn is_full(&self, index: usize, distribution: &str, change: &Change, wanted: &Wanted) -> Option<Failure> {
+        let member = self.members.get(index)?;
+        let items = &member.content.as_ref()?.spec.items;
+        let is_new = |distribution: &str, change: &Change| {
+            let dry_run = matches!(change, Change::Ask(_));
+            let has_one = items.iter().any(|item| item.distribution == distribution && item.dry_run == dry_run);
+            matches!(change, Change::Put(_) | Change::Ask(_)) && !has_one
+        };
+        let others = wanted.get(&index).into_iter().flatten().filter(|(name, change)| is_new(name, change)).count();
+        (is_new(distribution, change) && items.len() + others >= MAX_ITEMS).then(|| {
+            let message = format!(
+                "node {} holds {MAX_ITEMS} items already; delete distributions that are no longer needed, or exclude it in spec.targets.exclude",
+                member.node.name_any()
+            );
+            Failure::stalled("ContentLimit", message)
+        })
+    }
+}
+
+impl Member {
+    fn view(&self, distribution: &str) -> Node {
+        let node = &self.node;
+        let conditions = node.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
+        let reports = conditions::find(conditions, "Reporting").filter(|condition| condition.status == "True");
+        // One whose NodeContent is not there yet cannot be told anything.
+        let reporting_since =
+            reports.filter(|_| self.content.is_some()).map(|condition| condition.last_transition_time.0);
+        let items = self.content.as_ref().map(|content| &*content.spec.items).unwrap_or_default();
+        let said = self.content.as_ref().and_then(|content| content.status.as_ref());
+        let said = said.map(|status| &*status.items).unwrap_or_default();
+        let item = |dry_run| items.iter().find(|item| item.distribution == distribution && item.dry_run == dry_run);
+        let answer = |dry_run| said.iter().find(|said| said.distribution == distribution && said.dry_run == dry_run);
+        Node {
+            name: node.name_any(),
+            uid: node.uid().unwrap_or_default(),
+            created_at: node.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            labels: node.labels().clone(),
+            active: node.spec.state == NodeState::Active,
+            reporting_since,
+            item: item(false).cloned(),
+            acknowledgement: answer(false).cloned(),
+            question: item(true).cloned(),
+            answer: answer(true).cloned(),
+        }
+    }
+
+    /// Writes the node's whole list, with everything that changes in it.
+    pub async fn tell(&self, client: &Client, changes: Vec<(String, Change)>) -> Result<NodeContent, Failure> {
+        let Some(content) = &self.content else {
+            return Err(Failure::stalled("NoNodeContent", "the node's NodeContent is not there yet"));
+        };
+        let mut items: Vec<ContentItem> = content.spec.items.clone();
+        for (name, change) in changes {
+            let dry_run = matches!(change, Change::Ask(_) | Change::Unask);
+            items.retain(|item| item.distribution != name || item.dry_run != dry_run);
+            match change {
+                Change::Put(item) | Change::Ask(item) => items.push(item),
+                Change::Forget | Change::Unask => {}
+            }
+        }
+        items.sort_by(|one, other| (&one.distribution, one.dry_run).cmp(&(&other.distribution, other.dry_run)));
+        let namespace = content.namespace().unwrap_or_default();
+        // What it was planned from: if it has changed since, it is planned again.
+        let body = json!({
+            "apiVersion": NodeContent::api_version(&()), "kind": NodeContent::kind(&()),
+            "metadata": {"name": CHILD_NAME, "uid": content.uid(), "resourceVersion": content.resource_version()},
+            "spec": {"items": items},
+        });
+        let api = Api::<NodeContent>::namespaced(client.clone(), &namespace);
+        let parameters = PatchParams::apply(CONTENT_MANAGER).force();
+        let mut written =
+            api.patch(CHILD_NAME, &parameters, &Patch::Apply(&body)).await.map_err(kubernetes("tell the node"))?;
+        crate::watch::forget(&mut written);
+        Ok(written)
+    }
+}
