@@ -75,8 +75,11 @@ impl Rollout {
 
     async fn write(&self, release: &Release, attempt: i32, removal: Option<Removal>) -> ContentItem {
         let digest = release.manifest.to_string();
-        let item = json!({"distribution": "sums-of-the-test", "revision": digest[..12], "digest": digest, "stage": "all",
-            "attempt": attempt, "releasedAt": "2026-01-01T00:00:00.000000Z", "removal": removal});
+        let mut item = json!({"distribution": "sums-of-the-test", "revision": digest[..12], "digest": digest,
+            "stage": "all", "attempt": attempt, "releasedAt": "2026-01-01T00:00:00.000000Z"});
+        if let Some(removal) = removal {
+            item["removal"] = json!(removal);
+        }
         let told =
             json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "NodeContent", "spec": {"items": [item]}});
         let api = self.told(kubernetes().await);

@@ -25,7 +25,7 @@ use fateh_common::{
         SyncItem, SyncResult,
     },
 };
-use futures::stream;
+use futures::{StreamExt, stream};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -190,8 +190,12 @@ async fn send(State(peer): State<Arc<Peer>>, Path(digest): Path<String>, headers
     let length = rest.len();
     let breaks = peer.breaks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
     let sent = if breaks { rest[..length / 2].to_vec() } else { rest };
-    let end = breaks.then(|| Err(std::io::Error::other("the connection breaks")));
-    let body = Body::from_stream(stream::iter([Ok(sent)].into_iter().chain(end)));
+    // What waits is sent out first; what breaks at once would be lost with the connection.
+    let end = stream::iter(breaks.then_some(())).then(|()| async {
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("the connection breaks"))
+    });
+    let body = Body::from_stream(stream::iter([Ok(sent)]).chain(end));
     let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     (status, [("content-length", length.to_string())], body).into_response()
 }

@@ -417,6 +417,7 @@ async fn write_status(context: &Context, part: &Part, now: Timestamp) -> Result<
     tell_people(context, resource, &previous, &status).await;
     Ok(Some(written))
 }
+
 /// Adds what a distribution tells nodes.
 fn add(wanted: &mut Wanted, part: &Part, plan: &Plan) {
     for (index, change) in &plan.changes {
