@@ -110,6 +110,8 @@ spec:
   adminSecretRef: {name: postgres-admin}
   tls: {mode: Disable}
   regions: [$3]
+  # Room for the nodes of all suites: none of them waits until another's is gone.
+  capacity: {connectionOvercommit: 100}
 YAML
 }
 # Runs one of the test programs against the API server of the moment.
