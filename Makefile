@@ -34,11 +34,12 @@ free:
 	@e2e/run.sh --check
 
 .PHONY: lint
-lint: ## Formatting, clippy, cargo deny, shell scripts
+lint: ## Formatting, clippy, cargo deny, shell scripts, rules of alerts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked -p fateh-tests -p fateh-e2e --test bench -- -D warnings # no test, and so no target of "all"
 	tests/deny.sh
+	tests/monitoring.sh
 	bash -n $$(git ls-files '*.sh')
 
 .PHONY: unit

@@ -1,5 +1,7 @@
 //! The operator's metrics.
 
+pub mod fleet;
+
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 /// Counters and durations of reconciles.

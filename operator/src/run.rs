@@ -11,13 +11,14 @@ use fateh_common::{
     lifecycle,
     management::{self, Readiness},
 };
-use fateh_crds::{CHILD_NAME, DatabaseServer, LocalNode, NodeReport};
+use fateh_crds::{CHILD_NAME, ContentDistribution, DatabaseServer, LocalNode, NodeReport};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config, ResourceExt,
     runtime::{
-        WatchStreamExt, reflector,
+        WatchStreamExt,
+        reflector::{self, Store},
         watcher::{self, Event},
     },
 };
@@ -33,7 +34,7 @@ use crate::{
     database_server,
     leadership::{Candidate, Fence},
     local_node::{self, Placements, Watches},
-    metrics::Metrics,
+    metrics::{Metrics, fleet},
     newest::Newest,
     rollout::Rollouts,
     settings::Settings,
@@ -97,6 +98,17 @@ impl Readiness for Caches {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))
+}
+
+/// The operator's metrics, the fleet's figures among them.
+fn metrics(
+    nodes: Store<LocalNode>,
+    servers: Store<DatabaseServer>,
+    distributions: Store<ContentDistribution>,
+) -> Result<Metrics, prometheus::Error> {
+    let metrics = Metrics::new()?;
+    fleet::show(&metrics.registry, fleet::Caches { nodes, servers, distributions })?;
+    Ok(metrics)
 }
 
 /// UID of the cluster, as soon as the API server tells it; none when `stop` comes first.
@@ -166,7 +178,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             }
         })
         .touched_objects();
-    let metrics = Metrics::new()?;
+    let metrics = metrics(nodes.clone(), servers.clone(), rollouts.distributions())?;
     let clock = Clock::system();
     let mut candidate = settings
         .leader_election

@@ -134,6 +134,9 @@ pub struct NetworkSettings {
     /// Address ranges of an ingress controller outside the cluster, comma-separated.
     #[arg(long, env = "FATEH_INGRESS_CIDRS", value_delimiter = ',')]
     pub ingress_cidrs: Vec<String>,
+    /// Namespace of those who gather metrics.
+    #[arg(long, env = "FATEH_MONITORING_NAMESPACE")]
+    pub monitoring_namespace: Option<String>,
 }
 
 fn days(text: &str) -> Result<Duration, String> {

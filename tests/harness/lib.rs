@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod figures;
 pub mod fuzz;
 mod http;
+mod monitoring;
 mod nodes;
 mod postgres;
 pub mod program;
@@ -18,6 +19,7 @@ use std::{sync::Once, time::Duration};
 
 pub use http::{Answer, Http};
 use kube::Client;
+pub use monitoring::unserved_metrics;
 pub use nodes::*;
 
 pub use postgres::*;

@@ -58,6 +58,8 @@ async fn what_happens_reaches_the_centre_and_what_it_refuses_holds_up_nothing() 
     assert_eq!((asked["pending"].as_i64(), asked["setAside"].as_i64()), (Some(0), Some(2)), "{asked}");
     let metrics = node.management.text("/metrics", None).await;
     assert!(metrics.contains("fateh_node_outbox_items{state=\"refused\"} 2"), "{metrics}");
+    let unserved = fateh_tests::unserved_metrics("fateh_node_", &metrics);
+    assert!(unserved.is_empty(), "people would never be called by {unserved:?}");
 
     // The hub goes away, and comes back: nothing is lost, nothing comes twice.
     hub.away.store(true, Ordering::Relaxed);

@@ -67,6 +67,12 @@ impl Database {
         (idle, all - idle)
     }
 
+    /// Connections that this process may have at most.
+    #[must_use]
+    pub fn connections_limit(&self) -> u32 {
+        self.pool.options().get_max_connections()
+    }
+
     /// Looks for a password that is accepted, and connects with it from now on.
     async fn find_password(&self) -> bool {
         let candidates = match files::read_database(&self.mounts, self.application) {

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use prometheus::{
-    HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry,
+    HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -41,25 +41,30 @@ impl Requests {
 /// When it is shown already.
 pub fn show_connections(prefix: &str, registry: &Registry, database: Database) -> Result<(), prometheus::Error> {
     let opts = Opts::new(format!("{prefix}_database_connections"), "Connections to the database.");
-    registry.register(Box::new(Connections { database, gauge: IntGaugeVec::new(opts, &["state"])? }))
+    let gauge = IntGaugeVec::new(opts, &["state"])?;
+    let limit =
+        IntGauge::new(format!("{prefix}_database_connections_limit"), "Connections that there may be at most.")?;
+    registry.register(Box::new(Connections { database, gauge, limit }))
 }
 
 /// Asked for at the moment that someone looks.
 struct Connections {
     database: Database,
     gauge: IntGaugeVec,
+    limit: IntGauge,
 }
 
 impl Collector for Connections {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauge.desc()
+        [self.gauge.desc(), self.limit.desc()].concat()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (idle, used) = self.database.connections();
         self.gauge.with_label_values(&["idle"]).set(idle);
         self.gauge.with_label_values(&["used"]).set(used);
-        self.gauge.collect()
+        self.limit.set(self.database.connections_limit().into());
+        [self.gauge.collect(), self.limit.collect()].concat()
     }
 }
 

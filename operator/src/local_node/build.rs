@@ -208,6 +208,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn metrics_are_gathered_by_one_namespace_and_only_if_it_is_named() {
+        let rules = |settings: &Settings| {
+            let policy = build(&valid(json!({})), settings, &server(), "c0ffee").network_policy;
+            policy.spec.unwrap().ingress.unwrap_or_default()
+        };
+        let mut settings = settings();
+        assert_eq!(rules(&settings).len(), 1);
+        settings.network.monitoring_namespace = Some("monitoring".to_owned());
+        insta::assert_yaml_snapshot!("gathering", rules(&settings)[1]);
+    }
+
+    #[test]
     fn a_node_at_rest_has_no_pods_no_route_and_no_budget() {
         for state in [NodeState::Suspended, NodeState::Inactive] {
             let children = build(&ValidNode { state, ..full() }, &settings(), &server(), "c0ffee");

@@ -88,6 +88,12 @@ impl Rollouts {
         Ok(Self { signals, caches, catalogue, dirty, counted, watches, distributions_filled, contents_filled })
     }
 
+    /// ContentDistributions, as watched.
+    #[must_use]
+    pub fn distributions(&self) -> Store<ContentDistribution> {
+        self.caches.distributions.clone()
+    }
+
     /// NodeContents, as watched.
     #[must_use]
     pub fn contents(&self) -> Store<NodeContent> {

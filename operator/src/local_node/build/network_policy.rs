@@ -9,10 +9,10 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
-use super::{HTTP_PORT, metadata};
+use super::{HTTP_PORT, MANAGEMENT_PORT, metadata};
 use crate::{local_node::validate::ValidNode, settings::Settings};
 
-/// Denies everything but: in from the ingress controller; out to DNS, the hub, the API server and the database.
+/// Denies everything but: in from the ingress controller, and from those who gather metrics; out to DNS, the hub, the API server and the database.
 pub fn build_network_policy(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec) -> NetworkPolicy {
     let network = &settings.network;
     let ingress_peers: Vec<_> = network
@@ -22,8 +22,11 @@ pub fn build_network_policy(node: &ValidNode, settings: &Settings, server: &Data
         .chain(network.ingress_cidrs.iter().map(|cidr| at(cidr)))
         .collect();
     // A rule without peers would let everyone in; no rule lets no one in.
-    let ingress = (!ingress_peers.is_empty())
-        .then(|| NetworkPolicyIngressRule { from: Some(ingress_peers), ports: Some(vec![port("TCP", HTTP_PORT)]) });
+    let mut ingress = Vec::new();
+    if !ingress_peers.is_empty() {
+        ingress.push(into(ingress_peers, HTTP_PORT));
+    }
+    ingress.extend(network.monitoring_namespace.iter().map(|name| into(vec![in_namespace(name)], MANAGEMENT_PORT)));
     let mut egress = vec![
         out(vec![in_namespace("kube-system")], vec![port("UDP", 53), port("TCP", 53)]),
         out(vec![in_namespace(&settings.namespace)], vec![port("TCP", HTTP_PORT)]),
@@ -41,10 +44,14 @@ pub fn build_network_policy(node: &ValidNode, settings: &Settings, server: &Data
             pod_selector: Some(LabelSelector::default()),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             // Never an empty list: the API server drops it, and each apply would put it back.
-            ingress: ingress.map(|rule| vec![rule]),
+            ingress: (!ingress.is_empty()).then_some(ingress),
             egress: Some(egress),
         }),
     }
+}
+
+fn into(from: Vec<NetworkPolicyPeer>, at: i32) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule { from: Some(from), ports: Some(vec![port("TCP", at)]) }
 }
 
 fn out(to: Vec<NetworkPolicyPeer>, ports: Vec<NetworkPolicyPort>) -> NetworkPolicyEgressRule {
