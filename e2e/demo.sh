@@ -128,13 +128,15 @@ arrived() { [ "$(gross)" != "$before" ]; }
 await 60 "the revenue in the hub's statistics" arrived
 echo "  the hub's statistics: amman has received $(gross) JOD"
 echo
-kubectl get localnodes
+PATH=$bin:$PATH KUBECONFIG=$dev/kubeconfig kubectl-fateh status
 cat <<TEXT
 
 All of it goes on running. Try next:
 
   export KUBECONFIG=$dev/kubeconfig PATH=$bin:\$PATH
   kubectl get localnodes -o wide
+  kubectl fateh tree riyadh
+  kubectl fateh report
   kubectl describe localnode riyadh
   kubectl explain localnode.spec
   kubectl get all,ingress,secrets -n fateh-node-riyadh

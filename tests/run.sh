@@ -45,7 +45,7 @@ trap 'exit 130' INT TERM
 launch() { start "$@"; started+=("$1"); }
 # Programs are started again and again; what is built meanwhile is not theirs.
 mkdir "$state/programs"
-cp "$programs"/{fateh-operator,fateh-hub,node-runtime} "$state/programs/"
+cp "$programs"/{fateh-operator,fateh-hub,node-runtime,kubectl-fateh} "$state/programs/"
 programs=$state/programs
 
 for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s "${tools[0]}" "$bin/$name"; done

@@ -5,7 +5,7 @@ use iso_currency::Currency;
 /// `minor` units of `currency` for people: `125000, "SAR"` is `1,250.00 SAR`.
 /// A currency that ISO 4217 does not know is written without decimals.
 #[must_use]
-pub fn format_minor_units(minor: i64, currency: &str) -> String {
+pub fn format_minor_units(minor: impl Into<i128>, currency: &str) -> String {
     let text = decimal(minor, currency);
     let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(whole, part)| (whole, Some(part)));
     let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));

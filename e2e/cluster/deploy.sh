@@ -7,6 +7,9 @@ helm() { KUBECONFIG="$dev/kubeconfig" "$bin/helm" "$@"; }
 echo "platform:"
 step "build the programs"
 programs=$("$here/programs.sh")
+# kubectl finds its plugins, and what completes their words, by name.
+ln -sf "$programs/kubectl-fateh" "$bin/kubectl-fateh"
+ln -sf "$programs/kubectl-fateh" "$bin/kubectl_complete-fateh"
 step "load the images"
 operator=$("$here/image.sh" fateh-platform.com/fateh-operator "$programs/fateh-operator")
 runtime=$("$here/image.sh" fateh-platform.com/node-runtime "$programs/node-runtime")

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds the programs as they go into images, and prints their directory.
-# Static, so that an image holds one file and nothing else.
+# Builds the programs as they go into images, and kubectl's plugin, and prints their directory.
+# Static, so that an image holds one file and nothing else, and the plugin runs anywhere.
 source "$(dirname "$0")/lib.sh"
 target=x86_64-unknown-linux-gnu
 (cd "$root" && RUSTFLAGS="-C target-feature=+crt-static" \
-  cargo build --quiet --locked --profile image --target "$target" -p fateh-operator -p fateh-node-runtime -p fateh-hub) >&2
+  cargo build --quiet --locked --profile image --target "$target" \
+  -p fateh-operator -p fateh-node-runtime -p fateh-hub -p kubectl-fateh) >&2
 echo "${CARGO_TARGET_DIR:-$root/target}/$target/image"

@@ -1,6 +1,6 @@
 //! The backbone: `kubectl apply` a LocalNode, and a node answers at its host.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use fateh_tests::{Http, eventually, variable};
 use serde_json::{Value, json};
@@ -119,6 +119,17 @@ async fn three_lines_become_a_node_that_answers_at_its_host() {
     }
     let explained = kubectl(&["explain", "localnode.spec.adminEmail"]).await;
     assert!(explained.contains("E-mail of the first admin"), "{explained}");
+    // The same by the plugin, as kubectl finds it.
+    let fleet = kubectl(&["fateh", "status"]).await;
+    assert!(fleet.lines().any(|line| line.starts_with("amman ") && line.contains("Ready")), "{fleet}");
+    let tree = kubectl(&["fateh", "tree", "amman"]).await;
+    for part in ["Deployment node", "1/1 ready", "Pod node-", "Running, ready", "Secret node-database"] {
+        assert!(tree.contains(part), "{part}: {tree}");
+    }
+    let logs = kubectl(&["fateh", "logs", "amman"]).await;
+    assert!(logs.starts_with("[node-") && logs.contains("the node serves"), "{logs}");
+    let completed = kubectl(&["__complete", "fateh", "tree", "amm"]).await;
+    assert_eq!(completed, "amman\n:4\n");
     eventually("the used invitation is removed", 30, async || {
         run("kubectl", &["get", "secret", "node-invitation", "-n", "fateh-node-amman"]).await.err().ok_or("still there")
     })
@@ -235,7 +246,10 @@ async fn the_operator_serves_metrics_and_says_what_the_database_server_lacks() {
                 all += &run("curl", &["-fsS", "--max-time", "5", &format!("{address}{path}")]).await?;
             }
         }
-        if all.contains("fateh_operator_reconcile_duration_seconds") { Ok(()) } else { Err(all) }
+        let reconciled = all.contains("fateh_operator_reconcile_duration_seconds");
+        // What people are called by is served.
+        let unserved = ["fateh_operator_", "fateh_hub_"].map(|service| fateh_tests::unserved_metrics(service, &all));
+        if reconciled && unserved.iter().all(BTreeSet::is_empty) { Ok(()) } else { Err(format!("{unserved:?} {all}")) }
     })
     .await;
 }

@@ -14,6 +14,7 @@ mod hostile;
 mod hub_database;
 mod invitation;
 mod mutations;
+mod plugin;
 mod provisioning;
 mod reporting;
 mod rights;
