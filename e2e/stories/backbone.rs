@@ -241,7 +241,12 @@ async fn the_operator_serves_metrics_and_says_what_the_database_server_lacks() {
         let pods = kubectl_json(&["get", "pods", "-n", "fateh-system"]).await;
         let mut all = String::new();
         for pod in pods["items"].as_array().unwrap() {
-            let address = format!("http://{}:8081", pod["status"]["podIP"].as_str().ok_or("a pod has no address yet")?);
+            let host = pod["status"]["podIP"].as_str().ok_or("a pod has no address yet")?;
+            if pod["metadata"]["name"].as_str().unwrap().starts_with("fateh-hub-") {
+                // Requests are counted from the first on.
+                run("curl", &["-fsS", "--max-time", "5", &format!("http://{host}:8080/api/openapi.json")]).await?;
+            }
+            let address = format!("http://{host}:8081");
             for path in ["/livez", "/readyz", "/metrics"] {
                 all += &run("curl", &["-fsS", "--max-time", "5", &format!("{address}{path}")]).await?;
             }
