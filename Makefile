@@ -67,6 +67,7 @@ bench: free ## Figures, beside what the same work costs bare: a table, and JSON 
 .PHONY: generate
 generate: ## Write the CRDs and manifests that are made from the code
 	cargo run --quiet --locked -p fateh-crds --features generate --bin crdgen -- crds charts/fateh-crds/templates
+	charts/render.sh "$$(e2e/cluster/tools.sh helm)" > manifests/install.yaml
 	cargo fmt --all
 
 .PHONY: fmt

@@ -26,7 +26,7 @@ use crate::Statistics;
     printcolumn(name = "PHASE", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "USERS", type_ = "integer", json_path = ".status.statistics.users.total"),
     printcolumn(name = "CONTENT", type_ = "string", json_path = ".status.content.summary"),
-    printcolumn(name = "REPORTING", type_ = "string", json_path = ".status.conditions[?(@.type=='Reporting')].status"),
+    printcolumn(name = "REPORTS", type_ = "string", json_path = ".status.conditions[?(@.type=='Reporting')].status"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "REGION", type_ = "string", json_path = ".spec.region", priority = 1),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", priority = 1),

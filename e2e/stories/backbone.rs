@@ -105,7 +105,7 @@ async fn three_lines_become_a_node_that_answers_at_its_host() {
     let columns = kubectl(&["get", "ln", "amman"]).await;
     assert_eq!(
         columns.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(),
-        ["NAME", "READY", "PHASE", "USERS", "CONTENT", "REPORTING", "AGE"]
+        ["NAME", "READY", "PHASE", "USERS", "CONTENT", "REPORTS", "AGE"]
     );
     let row: Vec<_> = columns.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row[..6], ["amman", "True", "Ready", "2", "0/0", "True"]);

@@ -46,7 +46,8 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     let pods = fleet::simulate_pods(client).await;
     fleet::make_ready(client, &names, &simulated::spec()).await;
     program.stop().await;
-    let bare = bare(client, &names).await;
+    let bare_of_all = bare(client, &names, AT_ONCE).await;
+    let bare = bare(client, &names, 1).await;
 
     let program = Program::start_directly("operator-rollouts", &arguments).await;
     let agents = Agents::start(client, &names, Duration::from_secs(120));
@@ -85,6 +86,7 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     );
 
     let before = Writes::now(client).await;
+    let processor_before = program.processor_time().await;
     let started = Instant::now();
     let together: Vec<_> = (0..AT_ONCE).map(|index| format!("bench-{index}")).collect();
     futures::future::join_all(together.iter().map(|name| distribute(client, name, 1))).await;
@@ -92,15 +94,19 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     let took = started.elapsed().as_secs_f64();
     let writes = Writes::now(client).await.since(&before);
     figures.add(&format!("{AT_ONCE} distributions at once to {count} nodes each"), took, "s", "60");
+    figures.add("all of it told, answered and counted once per node, sent bare", bare_of_all, "s", "");
+    figures.add("ratio", took / bare_of_all, "", "");
     figures.add("writes for each node: what it is told of all of them", writes.told as f64 / count as f64, "", "");
+    let processor = (program.processor_time().await - processor_before) as f64 / 1000.0;
+    figures.add("operator: processor time meanwhile", processor, "s", "");
     figures.add("operator: most resident memory", program.peak_memory().await as f64 / 1000.0, "MB", "60");
     program.stop().await;
     drop(agents);
     pods.abort();
 }
 
-/// What is written of one node in a rollout, for all of them and without an operator; in s.
-async fn bare(client: &Client, names: &[String]) -> f64 {
+/// What is written of one node in rollouts of so many distributions, for all of them and without an operator; in s.
+async fn bare(client: &Client, names: &[String], distributions: usize) -> f64 {
     let write = |items: Value| async move {
         let writes = names.iter().map(|name| {
             let (client, items) = (client.clone(), items.clone());
@@ -109,9 +115,10 @@ async fn bare(client: &Client, names: &[String]) -> f64 {
         stream::iter(writes).buffer_unordered(WRITES).collect::<Vec<()>>().await;
     };
     let digest = "0".repeat(64);
-    let item = json!([{"distribution": "bare", "revision": digest[..12], "digest": digest, "stage": "all", "attempt": 1, "releasedAt": "2026-01-01T00:00:00.000000Z"}]);
+    let item = |index| json!({"distribution": format!("bare-{index}"), "revision": digest[..12], "digest": digest, "stage": "all", "attempt": 1, "releasedAt": "2026-01-01T00:00:00.000000Z"});
+    let items = (0..distributions).map(item).collect();
     let started = Instant::now();
-    write(item).await;
+    write(items).await;
     let took = started.elapsed().as_secs_f64();
     write(json!([])).await;
     took

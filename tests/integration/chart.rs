@@ -34,3 +34,68 @@ fn rights_and_policies_are_rendered_as_their_snapshots_say() {
     }
     assert!(seen >= 12, "{seen} documents that give or take rights");
 }
+
+fn template(settings: &str) -> std::process::Output {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::process::Command::new(variable("FATEH_HELM"))
+        .args(["template", "fateh", "charts/fateh", "--namespace", "fateh-system", "--kube-version", "1.36"])
+        .args(["--set", "operator.image=registry.test/fateh-operator:1,node.image=registry.test/node-runtime:1"])
+        .args(["--set", settings])
+        .current_dir(root)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_wrong_value_is_refused_by_the_name_of_its_field() {
+    for (settings, field) in [
+        ("operator.replicas=0", "/operator/replicas"),
+        ("operator.replica=2", "/operator"),
+        ("node.image=", "/node/image"),
+        ("hub.enabled=true", "/hub"),
+        ("baseDomain=no_domain", "/baseDomain"),
+        ("publicPort=70000", "/publicPort"),
+        ("databaseServer.tls.mode=Maybe", "/databaseServer/tls/mode"),
+        ("monitoring.runbooks=here", "/monitoring/runbooks"),
+        ("nothing=1", "nothing"),
+    ] {
+        let refused = template(settings);
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && words.contains(field), "{settings}: {words}");
+    }
+}
+
+/// By the API server itself, as `kubectl apply --dry-run=server --validate=strict` asks it.
+#[tokio::test]
+async fn every_object_of_the_chart_is_taken_by_the_api_server() {
+    let client = fateh_tests::kubernetes().await;
+    let rendered = template(
+        "hub.enabled=true,hub.image=registry.test/fateh-hub:1,hub.adminEmail=root@example.com,databaseServer.host=db.example.com,monitoring.namespace=monitoring",
+    );
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    let discovery = kube::discovery::Discovery::new(client.clone()).run().await.unwrap();
+    let mut taken = 0;
+    for document in serde_yaml::Deserializer::from_str(&String::from_utf8(rendered.stdout).unwrap()) {
+        let object = Value::deserialize(document).unwrap();
+        if object.is_null() {
+            continue;
+        }
+        let (version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let kind = kube::core::GroupVersionKind::gvk(group, version, kind);
+        let (resource, capabilities) = discovery.resolve_gvk(&kind).unwrap();
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
+        let api: kube::Api<kube::core::DynamicObject> = if namespaced {
+            let namespace = object["metadata"]["namespace"].as_str().unwrap_or("fateh-system");
+            kube::Api::namespaced_with(client.clone(), namespace, &resource)
+        } else {
+            kube::Api::all_with(client.clone(), &resource)
+        };
+        let parameters = kube::api::PatchParams::apply("chart-tests").force().dry_run().validation_strict();
+        let answer = api.patch(name, &parameters, &kube::api::Patch::Apply(&object)).await;
+        assert!(answer.is_ok(), "{} {name}: {answer:?}", kind.kind);
+        taken += 1;
+    }
+    assert!(taken > 25, "{taken} objects");
+}

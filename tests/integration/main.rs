@@ -4,8 +4,10 @@
 
 mod admission;
 mod adoption;
+mod argocd;
 mod changes;
 mod chart;
+mod columns;
 mod database_drift;
 mod deletion;
 mod drift;

@@ -133,62 +133,62 @@ async fn the_fleet_a_node_and_its_money_are_shown_to_who_may_see_them() {
 #[tokio::test]
 async fn a_rollout_is_followed_and_steered_by_who_may() {
     let admin = kubernetes().await;
-    ready_node(&admin, "steered", json!({"region": "pg18"})).await;
-    let agents = Agents::start(&admin, &["steered".to_owned()], Duration::from_secs(1));
-    fateh_tests::condition(&admin, "steered", "Reporting", "True").await;
+    ready_node(&admin, "plugged", json!({"region": "pg18"})).await;
+    let agents = Agents::start(&admin, &["plugged".to_owned()], Duration::from_secs(1));
+    fateh_tests::condition(&admin, "plugged", "Reporting", "True").await;
     let viewer = Person::with(&admin, "plugin-reader", &["fateh-viewer"]).await;
     let editor = Person::with(&admin, "plugin-editor", &["fateh-content-editor"]).await;
     let distribution = json!({
-        "apiVersion": "fateh-platform.com/v1alpha1", "kind": "ContentDistribution", "metadata": {"name": "steered"},
+        "apiVersion": "fateh-platform.com/v1alpha1", "kind": "ContentDistribution", "metadata": {"name": "plugged"},
         "spec": {
-            "content": {"id": "steered", "type": "Lesson", "version": "1",
+            "content": {"id": "plugged", "type": "Lesson", "version": "1",
                 "source": {"inline": {"ar": {"text": "واحد"}}}},
-            "targets": {"nodes": ["steered"]}, "rollout": {"stages": [{"name": "all", "approval": true}]},
+            "targets": {"nodes": ["plugged"]}, "rollout": {"stages": [{"name": "all", "approval": true}]},
         },
     });
     let distributions = Api::<ContentDistribution>::all(admin.clone());
     let apply = PatchParams::apply("plugin-tests");
-    distributions.patch("steered", &apply, &Patch::Apply(&distribution)).await.unwrap();
+    distributions.patch("plugged", &apply, &Patch::Apply(&distribution)).await.unwrap();
 
     // It stands where a person is wanted, and so does who follows it.
     eventually("the gate", 60, async || {
-        let seen = viewer.json(&["rollout", "steered"]).await;
+        let seen = viewer.json(&["rollout", "plugged"]).await;
         if seen["phase"] == "AwaitingApproval" { Ok(()) } else { Err(seen) }
     })
     .await;
-    let shown = viewer.run(&["rollout", "steered", "--watch"]).await.unwrap();
+    let shown = viewer.run(&["rollout", "plugged", "--watch"]).await.unwrap();
     assert!(shown.contains("AwaitingApproval: stage all waits for approval"), "{shown}");
-    let refused = viewer.run(&["approve", "steered"]).await.unwrap_err();
+    let refused = viewer.run(&["approve", "plugged"]).await.unwrap_err();
     assert!(refused.contains("bind you to the ClusterRole fateh-content-editor"), "{refused}");
 
-    editor.run(&["pause", "steered"]).await.unwrap();
+    editor.run(&["pause", "plugged"]).await.unwrap();
     eventually("the pause", 30, async || {
-        let seen = viewer.json(&["rollout", "steered"]).await;
+        let seen = viewer.json(&["rollout", "plugged"]).await;
         if seen["phase"] == "Paused" { Ok(()) } else { Err(seen) }
     })
     .await;
-    editor.run(&["resume", "steered"]).await.unwrap();
+    editor.run(&["resume", "plugged"]).await.unwrap();
     assert!(
-        editor.run(&["approve", "steered", "--stage", "other"]).await.unwrap_err().contains("has no stage \"other\"")
+        editor.run(&["approve", "plugged", "--stage", "other"]).await.unwrap_err().contains("has no stage \"other\"")
     );
-    agents.behave("steered", Some("Conflicted"));
-    let approved = editor.run(&["approve", "steered", "--stage", "all"]).await.unwrap();
-    assert!(approved.starts_with("stage all of steered is approved for revision "), "{approved}");
+    agents.behave("plugged", Some("Conflicted"));
+    let approved = editor.run(&["approve", "plugged", "--stage", "all"]).await.unwrap();
+    assert!(approved.starts_with("stage all of plugged is approved for revision "), "{approved}");
     eventually("the end", 60, async || {
-        let shown = viewer.run(&["rollout", "steered", "--watch"]).await.unwrap();
+        let shown = viewer.run(&["rollout", "plugged", "--watch"]).await.unwrap();
         if shown.contains("Complete: ") && shown.contains("of 1 nodes: 1 conflicted") { Ok(()) } else { Err(shown) }
     })
     .await;
-    let conflicts = viewer.json(&["conflicts", "steered"]).await;
+    let conflicts = viewer.json(&["conflicts", "plugged"]).await;
     assert_eq!(
         (&conflicts["conflicts"][0]["node"], &conflicts["conflicts"][0]["distribution"]),
-        (&json!("steered"), &json!("steered"))
+        (&json!("plugged"), &json!("plugged"))
     );
     assert!(viewer.run(&["conflicts", "nothing"]).await.unwrap_err().contains("no ContentDistribution named"));
 
-    editor.run(&["retry", "steered"]).await.unwrap();
-    let found = distributions.get("steered").await.unwrap();
+    editor.run(&["retry", "plugged"]).await.unwrap();
+    let found = distributions.get("plugged").await.unwrap();
     assert!(found.metadata.annotations.unwrap().contains_key("fateh-platform.com/retry"));
-    distributions.delete("steered", &DeleteParams::default()).await.unwrap();
-    delete_node(&admin, "steered").await;
+    distributions.delete("plugged", &DeleteParams::default()).await.unwrap();
+    delete_node(&admin, "plugged").await;
 }
