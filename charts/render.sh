@@ -3,16 +3,16 @@
 # manifests/install.yaml. Usage: render.sh HELM
 set -euo pipefail
 cd "$(dirname "$0")"
-# What is applied by hand is not Helm's to manage.
-exec > >(sed '/app.kubernetes.io\/managed-by: Helm/d')
-cat <<TEXT
+version=$(sed -n 's/^appVersion: //p' fateh/Chart.yaml)
+{
+  cat <<TEXT
 # The platform for those without Helm, rendered from the charts by \`make generate\`. Put your images in the place of these,
 # then: kubectl apply --server-side -f install.yaml
 apiVersion: v1
 kind: Namespace
 metadata: {name: fateh-system}
 TEXT
-"$1" template fateh-crds fateh-crds
-version=$(sed -n 's/^appVersion: //p' fateh/Chart.yaml)
-"$1" template fateh fateh --namespace fateh-system --kube-version 1.36 \
-  --set "operator.image=ghcr.io/fateh-platform/fateh-operator:$version" --set "node.image=ghcr.io/fateh-platform/node-runtime:$version"
+  "$1" template fateh-crds fateh-crds
+  "$1" template fateh fateh --namespace fateh-system --kube-version 1.36 \
+    --set "operator.image=ghcr.io/fateh-platform/fateh-operator:$version" --set "node.image=ghcr.io/fateh-platform/node-runtime:$version"
+} | sed '/app.kubernetes.io\/managed-by: Helm/d' # what is applied by hand is not Helm's to manage

@@ -2,8 +2,10 @@
 //! everything of a node is derived from.
 #![deny(missing_docs)]
 
+mod conditions;
 mod content_distribution;
 mod database_server;
+mod items;
 mod local_node;
 mod names;
 mod node_content;
@@ -14,8 +16,10 @@ mod statistics;
 #[cfg(feature = "generate")]
 pub mod generate;
 
+pub use conditions::*;
 pub use content_distribution::*;
 pub use database_server::*;
+pub use items::*;
 pub use local_node::*;
 pub use names::*;
 pub use node_content::*;

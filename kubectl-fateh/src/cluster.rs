@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, path::Path};
 
+use fateh_crds::GROUP;
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -92,12 +93,11 @@ impl Cluster {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        let kind = K::plural(&()).into_owned();
         let mut parameters = ListParams::default().limit(PAGE);
         parameters.label_selector = selector.map(str::to_owned);
         let mut found = Vec::new();
         loop {
-            let page = api.list(&parameters).await.map_err(|error| failure("list", &kind, None, error))?;
+            let page = api.list(&parameters).await.map_err(|error| failure::<K>("list", None, error))?;
             found.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters.continue_token = Some(token),
@@ -117,7 +117,7 @@ impl Cluster {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let api = Api::<K>::all(self.client.clone());
-        api.get(name).await.map_err(|error| failure("read", &K::kind(&()), Some(name), error))
+        api.get(name).await.map_err(|error| failure::<K>("read", Some(name), error))
     }
 
     /// Gives an object an annotation, or takes it away; nothing else of the object changes.
@@ -134,19 +134,18 @@ impl Cluster {
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = Api::<K>::all(self.client.clone());
         let written = api.patch_metadata(&name, &parameters, &Patch::Merge(patch)).await;
-        written.map(drop).map_err(|error| failure("change", &K::kind(&()), Some(&name), error))
+        written.map(drop).map_err(|error| failure::<K>("change", Some(&name), error))
     }
 }
 
-/// What the API server's answer means for who asked.
-pub fn failure(verb: &str, kind: &str, name: Option<&str>, error: kube::Error) -> Failure {
+/// What the API server's answer about a kind, or an object of it, means for who asked.
+pub fn failure<K: Resource<DynamicType = ()>>(verb: &str, name: Option<&str>, error: kube::Error) -> Failure {
+    let kind = if name.is_some() { K::kind(&()) } else { K::plural(&()) };
     let what = name.map_or_else(|| format!("{verb} {kind}"), |name| format!("{verb} {kind} {name:?}"));
     let kube::Error::Api(status) = error else { return Failure::Request(what, reason(&error)) };
-    let ours = ["LocalNode", "ContentDistribution", "DatabaseServer", "NodeReport", "NodeContent"];
-    let is_ours = ours.iter().any(|ours| kind == *ours || kind == ours.to_lowercase() + "s");
     let role = match verb {
         "change" => "fateh-content-editor",
-        _ if is_ours => "fateh-viewer",
+        _ if K::group(&()) == GROUP => "fateh-viewer",
         _ => "fateh-node-inspector",
     };
     match (status.code, name) {
@@ -154,9 +153,9 @@ pub fn failure(verb: &str, kind: &str, name: Option<&str>, error: kube::Error) -
         (403, _) => Failure::Forbidden(what, role),
         // A kind that is not known has no details of an object.
         (404, Some(name)) if status.details.as_ref().is_some_and(|details| !details.name.is_empty()) => {
-            Failure::NotFound(kind.to_owned(), name.to_owned())
+            Failure::NotFound(kind.into_owned(), name.to_owned())
         }
-        (404, _) => Failure::NotInstalled(kind.to_owned()),
+        (404, _) => Failure::NotInstalled(kind.into_owned()),
         _ => Failure::Refused(what, status.message.clone()),
     }
 }
@@ -172,6 +171,8 @@ fn reason(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fateh_crds::{ContentDistribution, LocalNode};
+    use k8s_openapi::api::core::v1::Pod;
     use kube::core::Status;
 
     use super::*;
@@ -184,39 +185,38 @@ mod tests {
 
     #[test]
     fn what_the_server_says_is_said_again_so_that_it_helps() {
-        let of = |verb, kind, name, error| failure(verb, kind, name, error).to_string();
         let cases = [
             (
-                of("list", "localnodes", None, said(403, None)),
+                failure::<LocalNode>("list", None, said(403, None)),
                 "you may not list localnodes: ask who runs the platform to bind you to the ClusterRole fateh-viewer",
             ),
             (
-                of("list", "pods", None, said(403, None)),
+                failure::<Pod>("list", None, said(403, None)),
                 "you may not list pods: ask who runs the platform to bind you to the ClusterRole fateh-node-inspector",
             ),
             (
-                of("change", "ContentDistribution", Some("algebra"), said(403, Some("algebra"))),
+                failure::<ContentDistribution>("change", Some("algebra"), said(403, Some("algebra"))),
                 "you may not change ContentDistribution \"algebra\": ask who runs the platform to bind you to the ClusterRole fateh-content-editor",
             ),
             (
-                of("read", "LocalNode", Some("nowhere"), said(404, Some("nowhere"))),
+                failure::<LocalNode>("read", Some("nowhere"), said(404, Some("nowhere"))),
                 "there is no LocalNode named \"nowhere\"",
             ),
             (
-                of("list", "localnodes", None, said(404, None)),
+                failure::<LocalNode>("list", None, said(404, None)),
                 "this cluster does not know localnodes: install the chart fateh-crds first, or choose another context with --context",
             ),
             (
-                of("list", "localnodes", None, said(401, None)),
+                failure::<LocalNode>("list", None, said(401, None)),
                 "the cluster does not know you: as the server says; sign in again as for kubectl",
             ),
             (
-                of("list", "localnodes", None, said(500, None)),
+                failure::<LocalNode>("list", None, said(500, None)),
                 "the cluster refused to list localnodes: as the server says",
             ),
         ];
-        for (shown, expected) in cases {
-            assert_eq!(shown, expected);
+        for (failure, expected) in cases {
+            assert_eq!(failure.to_string(), expected);
         }
     }
 }

@@ -58,14 +58,18 @@ enum Wanted {
 }
 
 fn wanted(before: &[String]) -> Wanted {
-    let command = Arguments::command();
-    let given = before.iter().filter(|word| !word.starts_with('-'));
-    match given.map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Wanted::Words(command.get_subcommands().map(|command| command.get_name().to_owned()).collect()),
-        ["tree" | "logs"] => Wanted::Nodes,
-        ["rollout" | "approve" | "pause" | "resume" | "retry" | "conflicts"] => Wanted::Distributions,
-        ["completion"] => Wanted::Words(["bash", "elvish", "fish", "powershell", "zsh"].map(str::to_owned).to_vec()),
-        _ => Wanted::Nothing,
+    let arguments = Arguments::command();
+    let given: Vec<_> = before.iter().filter(|word| !word.starts_with('-')).collect();
+    let commands = || arguments.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let [name, rest @ ..] = &given[..] else { return Wanted::Words(commands()) };
+    let command = arguments.find_subcommand(name);
+    let Some(next) = command.and_then(|command| command.get_positionals().nth(rest.len())) else {
+        return Wanted::Nothing;
+    };
+    match next.get_id().as_str() {
+        "node" => Wanted::Nodes,
+        "distribution" => Wanted::Distributions,
+        _ => Wanted::Words(next.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()),
     }
 }
 

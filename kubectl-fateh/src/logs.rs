@@ -29,7 +29,7 @@ pub async fn print(cluster: &Cluster, name: &str, follow: bool, tail: i64, previ
         let (api, parameters, pod) = (&api, &parameters, pod.name_any());
         async move {
             let log = api.log_stream(&pod, parameters).await;
-            let log = log.map_err(|error| failure("read the logs of", "Pod", Some(&pod), error))?;
+            let log = log.map_err(|error| failure::<Pod>("read the logs of", Some(&pod), error))?;
             let what = format!("read the logs of {pod}");
             let lines = log.lines().map_err(move |error| Failure::Request(what.clone(), error.to_string()));
             Ok::<_, Failure>((pod, lines))

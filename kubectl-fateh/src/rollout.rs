@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use fateh_crds::{ContentDistribution, FailedNode, PlanStatus, RolloutSummary, StageStatus};
+use fateh_crds::{ContentDistribution, FailedNode, PlanStatus, RolloutSummary, StageStatus, condition, is_true};
 use futures::TryStreamExt;
 use kube::{Api, ResourceExt, runtime::watcher};
 use serde::Serialize;
@@ -10,7 +10,6 @@ use serde::Serialize;
 use crate::{
     cluster::{Cluster, Failure, failure},
     output::{Format, Table},
-    status::condition,
 };
 
 /// Where a rollout is.
@@ -55,7 +54,7 @@ pub async fn watch(cluster: &Cluster, name: &str, output: Format) -> Result<(), 
         let change = changes.try_next().await;
         let change = change.map_err(|error| match error {
             watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
-                failure("watch", "ContentDistribution", Some(name), error)
+                failure::<ContentDistribution>("watch", Some(name), error)
             }
             error => Failure::Request(format!("watch {name:?}"), error.to_string()),
         })?;
@@ -78,7 +77,7 @@ impl Progress {
     fn of(distribution: &ContentDistribution) -> Self {
         let status = distribution.status.clone().unwrap_or_default();
         let content = &distribution.spec.content;
-        let is = |kind| condition(&status.conditions, kind).is_some_and(|condition| condition.status == "True");
+        let is = |kind| is_true(&status.conditions, kind);
         // A status of before the last change says nothing of it.
         let seen = status.observed_generation == distribution.metadata.generation;
         let ready = condition(&status.conditions, "Ready");

@@ -5,9 +5,8 @@ use std::{
     fmt::{self, Display},
 };
 
-use fateh_crds::{LocalNode, Phase};
+use fateh_crds::{LocalNode, Phase, condition, is_true};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::Serialize;
 
@@ -58,11 +57,6 @@ pub async fn fleet(cluster: &Cluster, selector: Option<&str>, now: Timestamp) ->
     Ok(Fleet::of(&nodes, now))
 }
 
-/// A condition of this type.
-pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.type_ == kind)
-}
-
 impl Fleet {
     fn of(nodes: &[LocalNode], now: Timestamp) -> Self {
         let nodes: Vec<_> = nodes.iter().map(|node| Node::of(node, now)).collect();
@@ -77,8 +71,7 @@ impl Fleet {
 impl Node {
     fn of(node: &LocalNode, now: Timestamp) -> Self {
         let status = node.status.clone().unwrap_or_default();
-        let is = |kind| condition(&status.conditions, kind).is_some_and(|condition| condition.status == "True");
-        let ready = is("Ready");
+        let ready = is_true(&status.conditions, "Ready");
         let statistics = status.statistics.as_ref();
         let message = condition(&status.conditions, "Ready").map(|ready| ready.message.clone());
         Self {
@@ -88,7 +81,7 @@ impl Node {
             country: node.spec.country.clone(),
             phase: status.phase,
             ready,
-            reporting: is("Reporting"),
+            reporting: is_true(&status.conditions, "Reporting"),
             users: statistics.map_or(0, |statistics| statistics.figures.users.total),
             content: status.content.as_ref().map(|content| content.summary.clone()),
             revenue: statistics.and_then(|statistics| statistics.revenue_summary.clone()),

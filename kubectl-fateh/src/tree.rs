@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Debug, Display};
 
-use fateh_crds::{ContentState, DatabaseServer, LocalNode, NodeContent, NodeReport, namespace_of};
+use fateh_crds::{ContentState, DatabaseServer, Items, LocalNode, NodeContent, NodeReport, is_true, namespace_of};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount},
@@ -16,7 +16,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     cluster::{Cluster, Failure, failure},
     output::Table,
-    status::condition,
 };
 
 /// An object and what belongs to it.
@@ -48,7 +47,7 @@ pub async fn of(cluster: &Cluster, name: &str) -> Result<Branch, Failure> {
         let state = match cluster.get::<DatabaseServer>(&database.server).await {
             Ok(server) => {
                 let conditions = server.status.unwrap_or_default().conditions;
-                let reachable = condition(&conditions, "Reachable").is_some_and(|reachable| reachable.status == "True");
+                let reachable = is_true(&conditions, "Reachable");
                 format!("{}, database {}", if reachable { "reachable" } else { "not reachable" }, database.name)
             }
             Err(failure @ (Failure::Forbidden(..) | Failure::NotFound(..))) => failure.to_string(),
@@ -124,7 +123,7 @@ async fn in_namespace(cluster: &Cluster, namespace: &str) -> Result<Vec<Found>, 
     // Of Secrets nobody needs to be sent what they hold.
     let secrets = Api::<Secret>::namespaced(cluster.client.clone(), namespace);
     let listed = secrets.list_metadata(&ListParams::default()).await;
-    match listed.map_err(|error| failure("list", "secrets", None, error)) {
+    match listed.map_err(|error| failure::<Secret>("list", None, error)) {
         Ok(secrets) => found.extend(secrets.items.iter().map(|secret| Found {
             uid: secret.uid().unwrap_or_default(),
             owner: owner(secret),
@@ -148,16 +147,11 @@ fn pod(pod: &Pod) -> String {
 }
 
 fn content(content: &NodeContent) -> String {
-    let items = content.spec.items.iter().filter(|item| !item.dry_run && item.removal.is_none());
-    let said: Vec<_> = content.status.iter().flat_map(|status| &status.items).collect();
-    let (mut held, mut all) = (0, 0);
-    for item in items {
-        all += 1;
-        held += i32::from(said.iter().any(|said| said.is_of(item) && said.state.is_held()));
-    }
-    let conflicted = said.iter().filter(|said| said.state == ContentState::Conflicted).count();
+    let Items { desired, applied, .. } = Items::of(content);
+    let said = content.status.iter().flat_map(|status| &status.items);
+    let conflicted = said.filter(|said| said.state == ContentState::Conflicted).count();
     let conflicts = if conflicted > 0 { format!(", {conflicted} with conflicts") } else { String::new() };
-    format!("{held}/{all} held{conflicts}")
+    format!("{applied}/{desired} held{conflicts}")
 }
 
 /// The kinds of a namespace, one after the other.

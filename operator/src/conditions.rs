@@ -1,5 +1,6 @@
 //! Conditions as values: made from facts, and merged so that the transition time moves only when the status flips.
 
+pub use fateh_crds::{condition as find, is_true};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -61,18 +62,6 @@ pub fn merge(previous: &[Condition], facts: Vec<Fact>, generation: Option<i64>, 
             }
         })
         .collect()
-}
-
-/// The condition of a type.
-#[must_use]
-pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.type_ == kind)
-}
-
-/// Whether the condition of a type is True.
-#[must_use]
-pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
-    find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }
 
 /// Kubernetes keeps times to the second; an equal status must compare equal.

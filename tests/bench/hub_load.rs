@@ -20,7 +20,7 @@ use fateh_tests::{
     apply_node,
     figures::{Figures, percentile},
     program::{Program, memory},
-    ready_node,
+    ready_node, service_account_token,
 };
 use futures::{StreamExt, stream};
 use kube::{
@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::{
-    hub::{self, HUB, Hub, service_account_token},
+    hub::{self, HUB, Hub},
     load::{Done, Script, Target, send, times},
 };
 

@@ -10,11 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::future::BoxFuture;
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
-};
-use kube::{Api, Client, Config, api::PostParams};
+use kube::Client;
+
+use crate::signed_in;
 
 const OPERATOR: &str = "fateh-operator";
 
@@ -53,7 +51,7 @@ pub async fn start(admin: &Client, handler: Handler) -> String {
 
 /// Starts a proxy for the program with this ServiceAccount.
 pub async fn start_for(admin: &Client, account: &str, handler: Handler) -> String {
-    let upstream = signed_in(admin, account).await;
+    let upstream = client_of(admin, account).await;
     let router = Router::new().fallback(pass).with_state((upstream, handler));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind a free port");
     let address = listener.local_addr().expect("a bound port");
@@ -63,20 +61,11 @@ pub async fn start_for(admin: &Client, account: &str, handler: Handler) -> Strin
 
 /// A client with the operator's own rights.
 pub async fn operator(admin: &Client) -> Client {
-    signed_in(admin, OPERATOR).await
+    client_of(admin, OPERATOR).await
 }
 
-async fn signed_in(admin: &Client, account: &str) -> Client {
-    let request = TokenRequest {
-        spec: TokenRequestSpec { expiration_seconds: Some(7200), ..TokenRequestSpec::default() },
-        ..TokenRequest::default()
-    };
-    let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), "fateh-system");
-    let created = accounts.create_token_request(account, &PostParams::default(), &request).await;
-    let created = created.unwrap_or_else(|error| panic!("sign in as {account}: {error}"));
-    let mut config = Config::infer().await.unwrap_or_else(|error| panic!("find the API server: {error}"));
-    let token = created.status.map(|status| status.token).unwrap_or_default();
-    config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..kube::config::AuthInfo::default() };
+async fn client_of(admin: &Client, account: &str) -> Client {
+    let mut config = signed_in(admin, "fateh-system", account).await;
     // Retries are the program's own to make.
     config.default_retry = false;
     Client::try_from(config).unwrap_or_else(|error| panic!("make a client: {error}"))

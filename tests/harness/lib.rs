@@ -1,6 +1,7 @@
 //! What integration tests and e2e stories share: clients, waiting for conditions, and HTTP as a user's `curl` does it.
 #![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test harness fails by panicking")]
 
+mod accounts;
 pub mod agents;
 pub mod api_proxy;
 pub mod catalogue;
@@ -17,6 +18,7 @@ pub mod sql_proxy;
 
 use std::{sync::Once, time::Duration};
 
+pub use accounts::{service_account_token, signed_in};
 pub use http::{Answer, Http};
 use kube::Client;
 pub use monitoring::unserved_metrics;

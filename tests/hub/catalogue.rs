@@ -2,14 +2,14 @@
 
 use fateh_common::catalogue::{Digest, Manifest};
 use fateh_crds::ContentDistribution;
-use fateh_tests::{eventually, kubernetes, ready_node};
+use fateh_tests::{eventually, kubernetes, ready_node, service_account_token};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 
-use crate::hub::{HUB, Hub, service_account_token, start};
+use crate::hub::{HUB, Hub, start};
 
 const CONTENT: &str = "/api/global/content";
 

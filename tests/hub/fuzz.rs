@@ -4,7 +4,7 @@
 use fateh_crds::{ContentDistribution, LocalNode};
 use fateh_tests::{
     fuzz::{Asked, Target, fuzz},
-    kubernetes,
+    kubernetes, service_account_token,
 };
 use kube::{
     Api, ResourceExt,
@@ -13,7 +13,7 @@ use kube::{
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use serde_json::json;
 
-use crate::hub::{self, service_account_token};
+use crate::hub;
 
 /// A node that is there before the first request; no server takes nodes of its region, so that none is provisioned.
 const NODE: &str = "fuzz-standing";

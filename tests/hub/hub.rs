@@ -8,12 +8,7 @@ use std::{
 };
 
 use ed25519_dalek::pkcs8::{EncodePrivateKey, spki::der::pem::LineEnding};
-use fateh_tests::{Http, Postgres, eventually, kubernetes, variable};
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
-};
-use kube::{Api, Client, api::PostParams};
+use fateh_tests::{Http, Postgres, eventually, kubernetes, service_account_token, variable};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, migrate::Migrator};
@@ -44,19 +39,6 @@ impl Drop for Mounts {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// A token of a ServiceAccount, as the kubelet would mount it.
-pub async fn service_account_token(client: &Client, namespace: &str, name: &str, audience: Option<&str>) -> String {
-    let spec = TokenRequestSpec {
-        audiences: audience.map(str::to_owned).into_iter().collect(),
-        expiration_seconds: Some(3600),
-        ..TokenRequestSpec::default()
-    };
-    let request = TokenRequest { spec, ..TokenRequest::default() };
-    let api = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
-    let made = api.create_token_request(name, &PostParams::default(), &request).await.unwrap();
-    made.status.unwrap().token
 }
 
 /// A node that knows the hub, and signs in there as its pods would.

@@ -1,13 +1,13 @@
 //! Users of nodes at the centre, and whose word counts for them.
 
-use fateh_tests::{delete_node, eventually, kubernetes, ready_node};
+use fateh_tests::{delete_node, eventually, kubernetes, ready_node, service_account_token};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{Api, api::PostParams};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    hub::{HUB, node_of, service_account_token, start},
+    hub::{HUB, node_of, start},
     running::{become_admin, sign_in, text},
 };
 

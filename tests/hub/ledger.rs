@@ -1,11 +1,11 @@
 //! Money of nodes at the centre: everything once, and the sums agree.
 
-use fateh_tests::{Postgres, eventually};
+use fateh_tests::{Postgres, eventually, service_account_token};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    hub::{HUB, node_of, service_account_token, start},
+    hub::{HUB, node_of, start},
     running::become_admin,
 };
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use fateh_crds::{DatabaseServer, LocalNode, NodeContent};
-use fateh_tests::{delete_node, kubernetes, ready_node, variable};
+use fateh_tests::{delete_node, kubernetes, ready_node, service_account_token, variable};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Namespace, Secret},
@@ -14,8 +14,6 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
-
-use crate::hub::service_account_token;
 
 async fn as_hub(client: &Client) -> Client {
     let token = service_account_token(client, "fateh-system", "fateh-hub", None).await;

@@ -4,22 +4,12 @@ use fateh_tests::variable;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// What a hub needs.
+const HUB: &str = "hub.enabled=true,hub.image=registry.test/fateh-hub:1,hub.adminEmail=root@example.com";
+
 #[test]
 fn rights_and_policies_are_rendered_as_their_snapshots_say() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let rendered = std::process::Command::new(variable("FATEH_HELM"))
-        .args(["template", "fateh", "charts/fateh", "--namespace", "fateh-system", "--kube-version", "1.36"])
-        .args([
-            "--set",
-            "operator.image=registry.test/fateh-operator:1",
-            "--set",
-            "node.image=registry.test/node-runtime:1",
-            "--set",
-            "hub.enabled=true,hub.image=registry.test/fateh-hub:1,hub.adminEmail=root@example.com",
-        ])
-        .current_dir(root)
-        .output()
-        .unwrap();
+    let rendered = template(HUB);
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     let text = String::from_utf8(rendered.stdout).unwrap();
     let mut seen = 0;
@@ -69,9 +59,8 @@ fn a_wrong_value_is_refused_by_the_name_of_its_field() {
 #[tokio::test]
 async fn every_object_of_the_chart_is_taken_by_the_api_server() {
     let client = fateh_tests::kubernetes().await;
-    let rendered = template(
-        "hub.enabled=true,hub.image=registry.test/fateh-hub:1,hub.adminEmail=root@example.com,databaseServer.host=db.example.com,monitoring.namespace=monitoring",
-    );
+    let more = "databaseServer.host=db.example.com,monitoring.namespace=monitoring";
+    let rendered = template(&format!("{HUB},{more}"));
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     let discovery = kube::discovery::Discovery::new(client.clone()).run().await.unwrap();
     let mut taken = 0;

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use fateh_crds::ContentDistribution;
-use fateh_tests::{agents::Agents, delete_node, eventually, kubernetes, now, ready_node, report, variable};
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
-    rbac::v1::ClusterRoleBinding,
+use fateh_tests::{
+    agents::Agents, delete_node, eventually, kubernetes, now, ready_node, report, service_account_token, variable,
 };
+use k8s_openapi::api::{core::v1::ServiceAccount, rbac::v1::ClusterRoleBinding};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -36,16 +34,12 @@ impl Person {
             let bindings = Api::<ClusterRoleBinding>::all(admin.clone());
             bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
         }
-        let request = TokenRequest {
-            spec: TokenRequestSpec { expiration_seconds: Some(600), ..TokenRequestSpec::default() },
-            ..TokenRequest::default()
-        };
-        let token = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+        let token = service_account_token(admin, "default", name, None).await;
         let server = Config::infer().await.unwrap().cluster_url.to_string();
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "clusters": [{"name": "here", "cluster": {"server": server, "insecure-skip-tls-verify": true}}],
-            "users": [{"name": "me", "user": {"token": token.status.unwrap().token}}],
+            "users": [{"name": "me", "user": {"token": token}}],
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
         });
         let kubeconfig = format!("{}/{name}.kubeconfig", variable("FATEH_STATE"));

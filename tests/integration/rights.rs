@@ -1,30 +1,20 @@
 //! What the ServiceAccounts of a node and of the operator may do, tried with their real tokens.
 
 use fateh_crds::{LocalNode, NodeContent, NodeReport};
-use fateh_tests::{kubernetes, ready_node};
+use fateh_tests::{kubernetes, ready_node, signed_in};
 use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, Pod, Secret},
     rbac::v1::{ClusterRole, RoleBinding},
 };
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
 /// A client that signs in as a ServiceAccount.
 async fn sign_in(admin: &Client, namespace: &str, name: &str) -> Client {
-    let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), namespace);
-    let request = TokenRequest {
-        spec: TokenRequestSpec { expiration_seconds: Some(600), ..TokenRequestSpec::default() },
-        ..TokenRequest::default()
-    };
-    let token =
-        accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap().status.unwrap().token;
-    let mut config = Config::infer().await.unwrap();
-    config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..kube::config::AuthInfo::default() };
-    Client::try_from(config).unwrap()
+    Client::try_from(signed_in(admin, namespace, name).await).unwrap()
 }
 
 fn forbidden<T: std::fmt::Debug>(what: &str, result: Result<T, kube::Error>) {

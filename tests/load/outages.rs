@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_tests::{Http, Postgres, kubernetes, ready_node, variable};
+use fateh_tests::{Http, Postgres, kubernetes, ready_node, service_account_token, variable};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::json;
 use tokio::process::Child;
 
 use crate::{
-    hub::{self, HUB, Hub, service_account_token},
+    hub::{self, HUB, Hub},
     running::{Running, become_admin, run},
 };
 

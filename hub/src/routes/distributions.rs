@@ -16,7 +16,7 @@ use fateh_common::{
         validation::{Problems, is_content_id},
     },
 };
-use fateh_crds::{ContentDistribution, FailedNode, RolloutSummary, StageStatus};
+use fateh_crds::{ContentDistribution, FailedNode, RolloutSummary, StageStatus, condition};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -95,7 +95,7 @@ impl From<&ContentDistribution> for Progress {
         let status = distribution.status.clone().unwrap_or_default();
         // What is said of an older generation is not said of this one.
         let current = status.observed_generation == distribution.metadata.generation;
-        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let ready = condition(&status.conditions, "Ready");
         Self {
             name: distribution.name_any(),
             content_id: distribution.spec.content.id.clone(),

@@ -12,7 +12,7 @@ use fateh_common::service::{
     paging::Limit,
     validation::Problems,
 };
-use fateh_crds::{LocalNode, NodeState, ReclaimPolicy, Slug};
+use fateh_crds::{LocalNode, NodeState, ReclaimPolicy, Slug, condition};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -81,7 +81,7 @@ struct Node {
 impl From<&LocalNode> for Node {
     fn from(node: &LocalNode) -> Self {
         let (spec, status) = (&node.spec, node.status.as_ref());
-        let ready = status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == "Ready"));
+        let ready = status.and_then(|status| condition(&status.conditions, "Ready"));
         let phase = status.map_or_else(Default::default, |status| status.phase);
         Self {
             slug: node.name_any(),

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use fateh_crds::{CHILD_NAME, ContentState, ContentStatus, LocalNode, NodeContent, NodeReportStatus, namespace_of};
+use fateh_crds::{CHILD_NAME, ContentStatus, Items, LocalNode, namespace_of};
 use futures::{StreamExt, stream};
 use kube::{
     Api, ResourceExt,
@@ -23,49 +23,6 @@ const GATHER: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Writes at once.
 const WRITES: usize = 8;
-
-/// Items of a node's content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Items {
-    /// Those that it is told to hold.
-    pub desired: i32,
-    /// Those of them that it holds.
-    pub applied: i32,
-    /// Those of them that it did not take.
-    pub failed: i32,
-}
-
-impl Items {
-    /// Counted in a NodeContent. An acknowledgement counts for what it names alone.
-    #[must_use]
-    pub fn of(content: &NodeContent) -> Self {
-        let said = content.status.as_ref().map(|status| &*status.items).unwrap_or_default();
-        let mut items = Self::default();
-        for item in content.spec.items.iter().filter(|item| !item.dry_run && item.removal.is_none()) {
-            items.desired += 1;
-            match said.iter().find(|said| said.is_of(item)) {
-                Some(said) if said.holds(&item.digest) => items.applied += 1,
-                Some(said) if said.state == ContentState::Failed => items.failed += 1,
-                _ => {}
-            }
-        }
-        items
-    }
-
-    /// What status says of them, beside what the node reports.
-    #[must_use]
-    pub fn status(self, report: Option<&NodeReportStatus>) -> ContentStatus {
-        let Self { desired, applied, failed } = self;
-        let customised =
-            report.map_or(0, |report| i32::try_from(report.statistics.content.customised).unwrap_or(i32::MAX));
-        ContentStatus { desired, applied, failed, customised, summary: format!("{applied}/{desired}") }
-    }
-
-    /// Whether the node has answered to all of them.
-    const fn are_settled(self) -> bool {
-        self.applied + self.failed == self.desired
-    }
-}
 
 /// Keeps the counts until `stop`. `changed` takes the names of nodes of which they may be others.
 pub async fn count(context: Arc<Context>, mut changed: UnboundedReceiver<String>, stop: CancellationToken) {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use fateh_common::money::format_minor_units;
 use fateh_crds::{
-    DatabaseStatus, HandledRequests, LocalNodeStatus, NodeReportStatus, NodeState, Phase, RuntimeStatus,
+    DatabaseStatus, HandledRequests, Items, LocalNodeStatus, NodeReportStatus, NodeState, Phase, RuntimeStatus,
     StatisticsStatus,
 };
 use jiff::Timestamp;
 
-use super::{content::Items, reporting::Reporting};
+use super::reporting::Reporting;
 use crate::{
     conditions::{Fact, find, is_true, merge},
     failure::{Disposition, Failure},

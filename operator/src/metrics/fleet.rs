@@ -67,25 +67,19 @@ impl Collector for Fleet {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let nodes = self.caches.nodes.state();
-        for phase in PHASES {
-            let count = nodes.iter().filter(|node| node.status.as_ref().is_some_and(|status| status.phase == phase));
-            set(&self.nodes, &format!("{phase:?}"), count.count());
-        }
+        let phases = nodes.iter().filter_map(|node| node.status.as_ref()).map(|status| status.phase);
+        show_counts(&self.nodes, &PHASES.map(|phase| (phase, format!("{phase:?}"))), phases);
         self.silent.set(length(nodes.iter().filter(|node| is_silent(node)).count()));
         let distributions = self.caches.distributions.state();
-        for state in ROLLOUTS {
-            let count = distributions.iter().filter(|distribution| {
-                rollout(distribution.status.as_ref().map(|status| &*status.conditions).unwrap_or_default()) == state
-            });
-            set(&self.rollouts, state, count.count());
-        }
+        let conditions = distributions
+            .iter()
+            .map(|distribution| distribution.status.as_ref().map(|status| &*status.conditions).unwrap_or_default());
+        show_counts(&self.rollouts, &ROLLOUTS.map(|state| (state, state)), conditions.map(rollout));
         let servers = self.caches.servers.state();
         let reachable = servers
             .iter()
-            .filter(|server| server.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Reachable")));
-        let reachable = reachable.count();
-        set(&self.servers, "reachable", reachable);
-        set(&self.servers, "unreachable", servers.len() - reachable);
+            .map(|server| server.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Reachable")));
+        show_counts(&self.servers, &[(true, "reachable"), (false, "unreachable")], reachable);
         [self.nodes.collect(), self.silent.collect(), self.rollouts.collect(), self.servers.collect()].concat()
     }
 }
@@ -94,8 +88,13 @@ fn length(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn set(gauges: &IntGaugeVec, label: &str, count: usize) {
-    gauges.with_label_values(&[label]).set(length(count));
+/// Shows how often each value was found, under its label; also of those that were not.
+fn show_counts<V: PartialEq, L: AsRef<str>>(gauges: &IntGaugeVec, labels: &[(V, L)], found: impl Iterator<Item = V>) {
+    let found: Vec<_> = found.collect();
+    for (value, label) in labels {
+        let count = found.iter().filter(|found| *found == value).count();
+        gauges.with_label_values(&[label.as_ref()]).set(length(count));
+    }
 }
 
 /// A node that is to serve, and of which nothing is heard although it has reported before.
