@@ -17,7 +17,7 @@ pub async fn service_account_token(client: &Client, namespace: &str, name: &str,
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     let made = accounts.create_token_request(name, &PostParams::default(), &request).await;
     let made = made.unwrap_or_else(|error| panic!("sign in as {name}: {error}"));
-    made.status.map(|status| status.token).unwrap_or_else(|| panic!("no token came for {name}"))
+    made.status.map_or_else(|| panic!("no token came for {name}"), |status| status.token)
 }
 
 /// The way to the API server for who is signed in as a ServiceAccount, and as nobody else.
