@@ -13,6 +13,6 @@ kind: Namespace
 metadata: {name: fateh-system}
 TEXT
   "$1" template fateh-crds fateh-crds
-  "$1" template fateh fateh --namespace fateh-system --kube-version 1.36 \
+  "$1" template fateh fateh --namespace fateh-system --no-hooks --kube-version 1.36 \
     --set "operator.image=ghcr.io/fateh-platform/fateh-operator:$version" --set "node.image=ghcr.io/fateh-platform/node-runtime:$version"
 } | sed '/app.kubernetes.io\/managed-by: Helm/d' # what is applied by hand is not Helm's to manage

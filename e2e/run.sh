@@ -31,7 +31,7 @@ echo "$$ $(start_time $$)" > "$run/story.pid"
 "$here/deploy.sh"
 cd "$root"
 export KUBECONFIG=$dev/kubeconfig PATH=$bin:$PATH RUST_BACKTRACE=0
-export FATEH_CA=$dev/ca.crt FATEH_AUDIT=$log/audit.log FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin FATEH_CLUSTER=$here
+export FATEH_CA=$dev/ca.crt FATEH_AUDIT=$log/audit.log FATEH_RUN=$run FATEH_POSTGRES_BIN=$postgres_bin FATEH_CLUSTER=$here FATEH_PKI=$pki
 if [ "${1:-}" = bench ]; then
   FATEH_BENCH=$dev/bench cargo test --locked -p fateh-e2e --test bench -- --nocapture
 elif [ $# -gt 0 ]; then

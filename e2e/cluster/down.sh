@@ -5,8 +5,8 @@ source "$(dirname "$0")/lib.sh"
 [ "$(id -u)" = 0 ] || fail "the local cluster runs as root; run make down as root"
 [ "${1:-}" = --quiet ] || echo "taking the local cluster down"
 
-# Pods first, and with no kubelet left to bring them back.
-for name in kubelet kube-proxy kube-scheduler kube-controller-manager traefik coredns; do stop $name; done
+# Pods first, and with nothing left to bring them back.
+for name in argocd-application-controller argocd-repo-server argocd-redis kubelet kube-proxy kube-scheduler kube-controller-manager traefik coredns; do stop $name; done
 if running containerd; then
   for task in $(ctr tasks list -q 2>/dev/null); do
     ctr tasks delete --force "$task" >/dev/null 2>&1 || true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are needed and missing, or names them in one message.
-# Usage: packages.sh [tests|monitoring]: those of the local cluster, of the integration tests, or of the tests of alerts.
+# Usage: packages.sh [tests|monitoring|gitops]: those of the local cluster, of the integration tests, of the tests of alerts, or of Argo CD.
 source "$(dirname "$0")/lib.sh"
 
 # package:program or file that it brings
@@ -8,6 +8,7 @@ needs="containerd:containerd runc:runc containernetworking-plugins:/usr/lib/cni/
 iproute2:ip procps:pgrep openssl:openssl curl:curl jq:jq postgresql-15:$postgres_bin/initdb"
 [ "${1:-}" != tests ] || needs="openssl:openssl curl:curl postgresql-15:$postgres_bin/initdb
 maven:mvn unzip:unzip xz-utils:xz python3-minimal:python3"
+[ "${1:-}" != gitops ] || needs="redis-server:redis-server git:git jq:jq"
 [ "${1:-}" != monitoring ] || needs="prometheus:promtool jq:jq"
 missing=()
 for need in $needs; do

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Builds the cluster's programs from their Go modules into a cache outside the tree,
 # keyed by module, lock file and Go version, and prints the path of each tool named.
-# Usage: tools.sh kubernetes|coredns|helm|traefik|pause…
+# Usage: tools.sh kubernetes|coredns|helm|traefik|pause|argocd…
 source "$(dirname "$0")/lib.sh"
 command -v go >/dev/null || fail "go is missing; install Go 1.26 or later"
 
 kubernetes_version=v1.36.3
+argocd_version=3.2.0
 declare -A package=(
   [kubernetes]=.
   [pause]=.
   [coredns]=github.com/coredns/coredns
   [helm]=helm.sh/helm/v3/cmd/helm
   [traefik]=github.com/traefik/traefik/v3/cmd/traefik
+  [argocd]=github.com/argoproj/argo-cd/v3/cmd
 )
 
 for tool in "$@"; do
@@ -23,6 +25,7 @@ for tool in "$@"; do
     helm)
       version=helm.sh/helm/v3/pkg/chartutil
       flags="-X $version.k8sVersionMajor=1 -X $version.k8sVersionMinor=36" ;;
+    argocd) flags="-X github.com/argoproj/argo-cd/v3/common.version=$argocd_version" ;;
     *) flags= ;;
   esac
   key=$( (find "$module" -type f | sort | xargs cat; go env GOVERSION; echo "$flags") | sha256sum | cut -c1-16)

@@ -74,6 +74,9 @@ start kube-controller-manager "$bin/kube-controller-manager" --kubeconfig "$pki/
   --allocate-node-cidrs --cluster-cidr "$pod_cidr" --node-cidr-mask-size 24 --service-cluster-ip-range "$service_cidr"
 start kube-scheduler "$bin/kube-scheduler" --kubeconfig "$pki/scheduler.kubeconfig" --bind-address 127.0.0.1 --leader-elect=false
 kubectl apply -f "$state/etc/system.yaml" >/dev/null
+# Gateway API's types, of the version that Traefik is made for.
+gateway_api=$(cd "$here/tools/traefik" && go mod download -json sigs.k8s.io/gateway-api | jq -r .Dir)
+kubectl apply --server-side -f "$gateway_api/config/crd/standard" >/dev/null
 
 step "containerd, kubelet and kube-proxy"
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then # cgroup v2
@@ -106,6 +109,7 @@ start traefik env KUBECONFIG="$pki/traefik.kubeconfig" "$bin/traefik" \
   --entrypoints.websecure.address=127.0.0.1:8443 --entrypoints.websecure.http.tls=true \
   --entrypoints.ping.address=127.0.0.1:8082 --ping=true --ping.entrypoint=ping \
   --providers.kubernetesingress=true --providers.kubernetesingress.throttleduration=100ms \
+  --providers.kubernetesgateway=true --providers.kubernetesgateway.throttleduration=100ms \
   --providers.file.filename="$state/etc/traefik-tls.yaml"
 await 30 Traefik curl -fs http://127.0.0.1:8082/ping
 await 30 CoreDNS curl -fs "http://$node_ip:8053/health"

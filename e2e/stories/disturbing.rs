@@ -1,7 +1,10 @@
 //! Stories that disturb the operator, and so are told one at a time.
 
 mod alone;
+mod gateway;
+mod helm;
 mod outages;
+mod under_load;
 
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@
 mod audit;
 mod backbone;
 mod disturbing;
+mod gitops;
 mod hub;
 mod rollouts;
 mod rotation;

@@ -10,6 +10,7 @@ pub mod context;
 pub mod database;
 pub mod database_server;
 pub mod failure;
+pub mod gateway;
 pub mod hub;
 pub mod invitation;
 pub mod kubernetes;
@@ -23,6 +24,7 @@ mod run;
 pub mod secrets;
 pub mod settings;
 pub mod throttle;
+pub mod trial;
 mod watch;
 
 pub use run::{RunError, run};

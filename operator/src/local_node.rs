@@ -14,6 +14,7 @@ mod report;
 mod reporting;
 mod requests;
 mod rotation;
+mod route;
 mod validate;
 
 pub use content::count;

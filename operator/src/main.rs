@@ -1,11 +1,38 @@
 //! The operator's binary: arguments in, exit code out.
 
 use clap::Parser;
-use fateh_operator::{Settings, run};
+use fateh_common::telemetry::LogFormat;
+use fateh_operator::{Settings, run, trial};
+
+/// Reconciles LocalNodes and DatabaseServers.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Option<Settings>,
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// What is done in place of running the operator.
+#[derive(clap::Subcommand)]
+enum Instead {
+    /// Makes a node, waits until it serves, and deletes it again, data included.
+    Trial(trial::Trial),
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let settings = Settings::parse();
+    let Arguments { settings, instead } = Arguments::parse();
+    if let Some(Instead::Trial(trial)) = instead {
+        fateh_common::telemetry::init(LogFormat::Text);
+        return trial.run().await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "the trial failed");
+            error.into()
+        });
+    }
+    // Clap asks for the settings unless there is something else to do.
+    let settings = settings.unwrap_or_else(Settings::parse);
     fateh_common::telemetry::init(settings.log_format);
     run(settings).await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "the operator stopped");

@@ -5,9 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Parser;
 use fateh_common::telemetry::LogFormat;
 
-/// Reconciles LocalNodes and DatabaseServers.
+use crate::gateway::GatewayRef;
+
+/// What the operator is told at its start.
 #[derive(Clone, Debug, Parser)]
-#[command(version)]
 pub struct Settings {
     /// How nodes are reached.
     #[command(flatten)]
@@ -56,6 +57,13 @@ pub struct RoutingSettings {
     /// Ingress class of nodes that name none; unset: the cluster's default.
     #[arg(long, env = "FATEH_INGRESS_CLASS")]
     pub ingress_class: Option<String>,
+    /// cert-manager's ClusterIssuer of certificates for extra hosts of nodes that bring no Secret; unset: none.
+    #[arg(long, env = "FATEH_CLUSTER_ISSUER")]
+    pub cluster_issuer: Option<String>,
+    /// Gateway at which each node's hosts are routed by an HTTPRoute, as `namespace/name` or `namespace/name/listener`;
+    /// unset: each node has an Ingress.
+    #[arg(long, env = "FATEH_GATEWAY")]
+    pub gateway: Option<GatewayRef>,
 }
 
 /// The pods of nodes.

@@ -25,6 +25,19 @@ fn rights_and_policies_are_rendered_as_their_snapshots_say() {
     assert!(seen >= 12, "{seen} documents that give or take rights");
 }
 
+#[test]
+fn both_charts_pass_helm_s_own_look_at_its_strictest() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (chart, settings) in [("charts/fateh-crds", ""), ("charts/fateh", "operator.image=a:1,node.image=b:1")] {
+        let linted = std::process::Command::new(variable("FATEH_HELM"))
+            .args(["lint", "--strict", chart, "--set", settings])
+            .current_dir(&root)
+            .output()
+            .unwrap();
+        assert!(linted.status.success(), "{}", String::from_utf8_lossy(&linted.stdout));
+    }
+}
+
 fn template(settings: &str) -> std::process::Output {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     std::process::Command::new(variable("FATEH_HELM"))
@@ -47,12 +60,34 @@ fn a_wrong_value_is_refused_by_the_name_of_its_field() {
         ("publicPort=70000", "/publicPort"),
         ("databaseServer.tls.mode=Maybe", "/databaseServer/tls/mode"),
         ("monitoring.runbooks=here", "/monitoring/runbooks"),
+        ("routing.mode=Gateway", "/routing/gateway/name"),
         ("nothing=1", "nothing"),
     ] {
         let refused = template(settings);
         let words = String::from_utf8_lossy(&refused.stderr);
         assert!(!refused.status.success() && words.contains(field), "{settings}: {words}");
     }
+}
+
+#[test]
+fn at_a_gateway_the_hub_has_routes_and_the_operator_may_read_that_gateway_alone() {
+    let kinds = |mode: &str| {
+        let gateway =
+            "routing.gateway.namespace=gateways,routing.gateway.name=public,routing.gateway.listener=wildcard";
+        let rendered = template(&format!("{HUB},{gateway},routing.mode={mode}"));
+        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+        let text = String::from_utf8(rendered.stdout).unwrap();
+        let all = serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
+        all.filter(|document| {
+            let name = document["metadata"]["name"].as_str().unwrap_or_default();
+            ["HTTPRoute", "Ingress"].contains(&document["kind"].as_str().unwrap_or_default())
+                || (document["kind"] == "Role" && name == "fateh-operator-gateway")
+        })
+        .collect::<Vec<_>>()
+    };
+    let by_ingress: Vec<_> = kinds("Ingress").iter().map(|document| document["kind"].clone()).collect();
+    assert_eq!(by_ingress, ["Ingress", "Ingress"]);
+    insta::assert_yaml_snapshot!("gateway", kinds("Gateway"));
 }
 
 /// By the API server itself, as `kubectl apply --dry-run=server --validate=strict` asks it.

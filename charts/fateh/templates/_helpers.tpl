@@ -11,3 +11,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{/* The Gateway that routes of the chart are bound to, as parentRefs. */}}
+{{- define "fateh.gateway" -}}
+{{- with .Values.routing.gateway -}}
+- namespace: {{ .namespace }}
+  name: {{ .name }}
+  {{- with .listener }}
+  sectionName: {{ . }}
+  {{- end }}
+{{- end -}}
+{{- end -}}

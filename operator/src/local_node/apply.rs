@@ -15,7 +15,7 @@ use super::{
     hosts::{self, Taken},
     observe::{self, Placement, Secrets},
     report::{Pass, Workload},
-    requests,
+    requests, route,
     validate::ValidNode,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub async fn carry_out(
     let database = ensure_database(context, resource, node, placement, &secrets, &credentials, pass).await;
     if database.is_err() && node.state != NodeState::Active {
         // What is to stop stops, whatever has become of its database.
-        stop(context, node, placement, &credentials).await?;
+        stop(context, node, placement, &credentials, pass).await?;
     }
     let database = database?;
     let reader_acts = ["apply the RoleBinding for certificates", "remove the RoleBinding for certificates"];
@@ -66,7 +66,7 @@ pub async fn carry_out(
         network_policy,
         deployment,
         service,
-        ingress,
+        entrance,
         pod_disruption_budget,
     } = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
     // The pods' rights, reports and walls stand before the pods.
@@ -81,8 +81,7 @@ pub async fn carry_out(
     let settled_at = workload.settled_at();
     pass.workload = Some(workload);
     ensure(context, "apply the Service", &service).await?;
-    pass.routed = ingress.is_some();
-    apply_or_remove(context, node, ["apply the Ingress", "remove the Ingress"], CHILD_NAME, ingress).await?;
+    route::ensure(context, node, entrance, pass).await?;
     let budget_acts = ["apply the PodDisruptionBudget", "remove the PodDisruptionBudget"];
     apply_or_remove(context, node, budget_acts, CHILD_NAME, pod_disruption_budget).await?;
     // Last, because it rests on what the Deployment says of its pods.
@@ -107,11 +106,11 @@ async fn stop(
     node: &ValidNode,
     placement: &Placement,
     credentials: &Credentials,
+    pass: &mut Pass,
 ) -> Result<(), Failure> {
     let children = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
     apply(context, "stop the pods", &children.deployment).await?;
-    let acts = ["apply the Ingress", "remove the Ingress"];
-    apply_or_remove(context, node, acts, CHILD_NAME, children.ingress).await
+    route::ensure(context, node, children.entrance, pass).await
 }
 
 /// Creates the namespace, or recognises it by its mark. Never applied over: adopting is the danger.
@@ -246,6 +245,15 @@ async fn routable(
             format!("spec.routing.extraHosts: {host} is the older node {by}'s; take it out of one of them"),
         )
     });
+    if context.settings.routing.gateway.is_some() {
+        if routable.tls_secret_in_use().is_some() {
+            problem.get_or_insert(Failure::stalled(
+                "TlsAtGateway",
+                "spec.routing.tlsSecretName: hosts are routed at a Gateway, whose listeners hold the certificates; give it a listener for the extra hosts and take tlsSecretName out",
+            ));
+        }
+        return Ok((routable, problem));
+    }
     let found = match routable.tls_secret_in_use() {
         Some(secret) => observe::tls_secret_exists(context, &routable, secret).await?,
         None => Some(true),
@@ -285,13 +293,24 @@ async fn apply_or_remove<K>(
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {
-    if let Some(child) = wanted {
-        return ensure(context, applying, &child).await;
+    match wanted {
+        Some(child) => ensure(context, applying, &child).await,
+        None => remove::<K>(context, node, removing, name).await,
     }
+}
+
+/// Removes a child, if it is there.
+///
+/// # Errors
+/// Names the act.
+pub async fn remove<K>(context: &Context, node: &ValidNode, act: &'static str, name: &str) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
     // Looked for first: a delete of nothing would be a write for nothing.
     let api = Api::<K>::namespaced(context.client.clone(), &node.slug.namespace());
-    match api.get_opt(name).await.map_err(kubernetes(removing))? {
-        Some(child) => delete(&api, removing, &child).await,
+    match api.get_opt(name).await.map_err(kubernetes(act))? {
+        Some(child) => delete(&api, act, &child).await,
         None => Ok(()),
     }
 }

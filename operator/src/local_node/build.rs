@@ -2,6 +2,7 @@
 
 mod config_map;
 mod deployment;
+mod http_route;
 mod ingress;
 mod namespace;
 mod network_policy;
@@ -34,7 +35,10 @@ pub use secrets::{
 pub use tls_reader::{TLS_READER, build_tls_reader};
 
 use super::validate::ValidNode;
-use crate::settings::Settings;
+use crate::{
+    gateway::{GatewayRef, HttpRoute},
+    settings::Settings,
+};
 
 /// Port of the pods that faces users, by name in Services.
 const HTTP_PORT: i32 = 8080;
@@ -59,10 +63,21 @@ pub struct Children {
     pub deployment: Deployment,
     /// How the pods are found.
     pub service: Service,
-    /// How users come in; only while the node is active.
-    pub ingress: Option<Ingress>,
+    /// How users come in.
+    pub entrance: Entrance,
     /// Only when there is more than one pod.
     pub pod_disruption_budget: Option<PodDisruptionBudget>,
+}
+
+/// How users come in.
+#[derive(Debug)]
+pub enum Entrance {
+    /// They do not: the node is not active.
+    Closed,
+    /// By an Ingress of the node.
+    Ingress(Ingress),
+    /// By a route at the platform's Gateway.
+    Gateway(HttpRoute, GatewayRef),
 }
 
 /// Builds the children of `node`, whose database lies on `server`. Pods with another fingerprint of the
@@ -78,9 +93,17 @@ pub fn build(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec,
         node_content: node_objects::build_node_content(node),
         network_policy: network_policy::build_network_policy(node, settings, server),
         service: service::build_service(node),
-        ingress: (node.state == NodeState::Active).then(|| ingress::build_ingress(node, settings)),
+        entrance: entrance(node, settings),
         pod_disruption_budget: (replicas(node) > 1).then(|| pod_disruption_budget::build_pod_disruption_budget(node)),
         config_map,
+    }
+}
+
+fn entrance(node: &ValidNode, settings: &Settings) -> Entrance {
+    match &settings.routing.gateway {
+        _ if node.state != NodeState::Active => Entrance::Closed,
+        Some(gateway) => Entrance::Gateway(http_route::build_http_route(node, settings, gateway), gateway.clone()),
+        None => Entrance::Ingress(ingress::build_ingress(node, settings)),
     }
 }
 
@@ -160,6 +183,11 @@ pub(crate) mod tests {
         }))
     }
 
+    fn ingress(entrance: Entrance) -> Ingress {
+        let Entrance::Ingress(ingress) = entrance else { panic!("no Ingress: {entrance:?}") };
+        ingress
+    }
+
     /// One YAML file per child and node: what would be applied, to the letter.
     #[test]
     fn children_are_built_as_their_snapshots_say() {
@@ -173,7 +201,7 @@ pub(crate) mod tests {
                 network_policy,
                 deployment,
                 service,
-                ingress,
+                entrance,
                 pod_disruption_budget,
             } = build(&node, &settings(), &server(), "c0ffee");
             insta::with_settings!({snapshot_suffix => name}, {
@@ -186,7 +214,7 @@ pub(crate) mod tests {
                 insta::assert_yaml_snapshot!("network_policy", network_policy);
                 insta::assert_yaml_snapshot!("deployment", deployment);
                 insta::assert_yaml_snapshot!("service", service);
-                insta::assert_yaml_snapshot!("ingress", ingress);
+                insta::assert_yaml_snapshot!("ingress", ingress(entrance));
                 insta::assert_yaml_snapshot!("pod_disruption_budget", pod_disruption_budget);
                 insta::assert_yaml_snapshot!("tls_reader", build_tls_reader(&node, &settings()));
             });
@@ -208,6 +236,35 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn certificates_of_extra_hosts_are_asked_for_only_of_nodes_that_bring_none() {
+        let mut settings = settings();
+        settings.routing.cluster_issuer = Some("letsencrypt".to_owned());
+        let asked = |node: &ValidNode| {
+            let ingress = ingress(build(node, &settings, &server(), "c0ffee").entrance);
+            let secrets = ingress.spec.unwrap().tls.unwrap().into_iter().map(|tls| tls.secret_name);
+            (ingress.metadata.annotations.map(|all| format!("{all:?}")), secrets.collect::<Vec<_>>())
+        };
+        let bringing = full();
+        let without = ValidNode { tls_secret: None, ..full() };
+        let alone = ValidNode { extra_hosts: Vec::new(), ..without.clone() };
+        let annotation = r#"{"cert-manager.io/cluster-issuer": "letsencrypt"}"#.to_owned();
+        assert_eq!(asked(&without), (Some(annotation), vec![None, Some("node-extra-hosts-tls".to_owned())]));
+        assert_eq!(asked(&bringing), (None, vec![None, Some("learn-tls".to_owned())]));
+        assert_eq!(asked(&alone), (None, vec![None]));
+    }
+
+    #[test]
+    fn at_a_gateway_a_node_has_a_route_and_no_ingress_and_certificates_are_the_listeners() {
+        let mut settings = settings();
+        settings.routing.gateway = Some("gateways/public/wildcard".parse().unwrap());
+        let Entrance::Gateway(route, _) = build(&full(), &settings, &server(), "c0ffee").entrance else {
+            panic!("no route at the Gateway")
+        };
+        insta::assert_yaml_snapshot!("http_route", route);
+        assert_eq!(build_tls_reader(&full(), &settings), None);
+    }
+
+    #[test]
     fn metrics_are_gathered_by_one_namespace_and_only_if_it_is_named() {
         let rules = |settings: &Settings| {
             let policy = build(&valid(json!({})), settings, &server(), "c0ffee").network_policy;
@@ -224,7 +281,7 @@ pub(crate) mod tests {
         for state in [NodeState::Suspended, NodeState::Inactive] {
             let children = build(&ValidNode { state, ..full() }, &settings(), &server(), "c0ffee");
             assert_eq!(children.deployment.spec.unwrap().replicas, Some(0));
-            assert!(children.ingress.is_none() && children.pod_disruption_budget.is_none());
+            assert!(matches!(children.entrance, Entrance::Closed) && children.pod_disruption_budget.is_none());
         }
     }
 
@@ -253,7 +310,7 @@ pub(crate) mod tests {
             network_policy,
             deployment,
             service,
-            ingress,
+            entrance,
             pod_disruption_budget,
         } = build(&valid(json!({})), &bare, &server, "c0ffee");
         let children = json!([
@@ -264,7 +321,7 @@ pub(crate) mod tests {
             network_policy,
             deployment,
             service,
-            ingress,
+            ingress(entrance),
             pod_disruption_budget
         ]);
         for child in children.as_array().unwrap() {

@@ -51,6 +51,7 @@ use crate::{
     context::Context,
     database_server::hold_server,
     failure::{Disposition, Failure, kubernetes},
+    gateway::HttpRoute,
     kubernetes::{apply_part, apply_status, remove_finalizer},
     watch::{self, Child, Heed},
 };
@@ -119,7 +120,10 @@ fn changed_children(
         watch::children(context, resource, Child { name, heed }, nodes.clone()).boxed()
     };
     let node = Some(CHILD_NAME);
-    stream::select_all([
+    // Not watched where nodes have Ingresses: the type may not be there.
+    let at_gateway = context.settings.routing.gateway.as_ref();
+    let http_routes = at_gateway.map(|_| children(ApiResource::erase::<HttpRoute>(&()), node, Heed::Changes));
+    stream::select_all(http_routes.into_iter().chain([
         children(ApiResource::erase::<Namespace>(&()), None, Heed::ChangesAndAbsence),
         children(ApiResource::erase::<Deployment>(&()), node, Heed::ChangesAndAbsence),
         children(ApiResource::erase::<Service>(&()), node, Heed::ChangesAndAbsence),
@@ -135,7 +139,7 @@ fn changed_children(
         children(ApiResource::erase::<Secret>(&()), Some(INVITATION_SECRET), Heed::Changes),
         children(ApiResource::erase::<NodeReport>(&()), node, Heed::Absence),
         children(ApiResource::erase::<NodeContent>(&()), node, Heed::Absence),
-    ])
+    ]))
 }
 
 /// The node that a report belongs to.

@@ -9,10 +9,11 @@ use fateh_crds::{
 };
 use jiff::Timestamp;
 
-use super::reporting::Reporting;
+use super::{reporting::Reporting, route::Route};
 use crate::{
     conditions::{Fact, find, is_true, merge},
     failure::{Disposition, Failure},
+    gateway::Standing,
 };
 
 /// What one pass found and did; what is `None` was not reached.
@@ -38,8 +39,8 @@ pub struct Pass {
     pub admin: Admin,
     /// The pods.
     pub workload: Option<Workload>,
-    /// Whether the route was applied.
-    pub routed: bool,
+    /// How far the route came.
+    pub route: Option<Route>,
     /// The node's report.
     pub report: Option<NodeReportStatus>,
     /// How many items the node is told to hold, holds, and did not take.
@@ -110,7 +111,7 @@ impl Pass {
             size_may_move: true,
             admin: Admin::Unknown,
             workload: None,
-            routed: false,
+            route: None,
             report,
             items: Items::default(),
             reporting,
@@ -222,9 +223,11 @@ fn ready(pass: &Pass, served_before: bool) -> Fact {
             };
             Fact::holds("Ready", state_reason(pass.state), message)
         }
-        Some(workload) if workload.is_rolled_out() => {
-            Fact::holds("Ready", "Serving", format!("answers at {}", pass.url.as_deref().unwrap_or_default()))
-        }
+        Some(workload) if workload.is_rolled_out() => match &pass.route {
+            Some(Route::AtGateway(Standing::Pending(why))) => Fact::unknown("Ready", "RoutePending", why.clone()),
+            Some(Route::AtGateway(Standing::Refused(why))) => Fact::fails("Ready", "RouteRefused", why.clone()),
+            _ => Fact::holds("Ready", "Serving", format!("answers at {}", pass.url.as_deref().unwrap_or_default())),
+        },
         Some(workload) if workload.available == 0 && served_before => {
             Fact::fails("Ready", "PodsUnavailable", workload_message(workload))
         }
@@ -270,12 +273,17 @@ fn workload_message(workload: &Workload) -> String {
 }
 
 fn route(pass: &Pass) -> Fact {
-    if pass.state != NodeState::Active && pass.workload.is_some() {
-        Fact::fails("RouteReady", state_reason(pass.state), "no route of its own is wanted")
-    } else if pass.routed {
-        Fact::holds("RouteReady", "Applied", format!("Ingress for {}", pass.url.as_deref().unwrap_or_default()))
-    } else {
-        Fact::unknown("RouteReady", "Waiting", "the route was not reached in this pass")
+    const KIND: &str = "RouteReady";
+    let url = pass.url.as_deref().unwrap_or_default();
+    match &pass.route {
+        _ if pass.state != NodeState::Active && pass.workload.is_some() => {
+            Fact::fails(KIND, state_reason(pass.state), "no route of its own is wanted")
+        }
+        Some(Route::Applied) => Fact::holds(KIND, "Applied", format!("Ingress for {url}")),
+        Some(Route::AtGateway(Standing::Served)) => Fact::holds(KIND, "Programmed", format!("HTTPRoute for {url}")),
+        Some(Route::AtGateway(Standing::Pending(why))) => Fact::unknown(KIND, "RoutePending", why.clone()),
+        Some(Route::AtGateway(Standing::Refused(why))) => Fact::fails(KIND, "RouteRefused", why.clone()),
+        None => Fact::unknown(KIND, "Waiting", "the route was not reached in this pass"),
     }
 }
 

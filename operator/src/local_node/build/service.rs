@@ -7,6 +7,9 @@ use k8s_openapi::{
 use super::{metadata, pod_labels};
 use crate::local_node::validate::ValidNode;
 
+/// Port of the Service.
+pub const PORT: i32 = 80;
+
 /// How the ingress controller finds the pods.
 pub fn build_service(node: &ValidNode) -> Service {
     Service {
@@ -15,7 +18,7 @@ pub fn build_service(node: &ValidNode) -> Service {
             selector: Some(pod_labels(node)),
             ports: Some(vec![ServicePort {
                 name: Some("http".to_owned()),
-                port: 80,
+                port: PORT,
                 protocol: Some("TCP".to_owned()),
                 target_port: Some(IntOrString::String("http".to_owned())),
                 ..ServicePort::default()

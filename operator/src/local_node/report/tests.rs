@@ -27,7 +27,7 @@ fn serving() -> Pass {
             current: true,
             ..Workload::default()
         }),
-        routed: true,
+        route: Some(Route::Applied),
         image: Some("image".into()),
         ..Pass::begin(Some(1), None, Reporting::Unknown)
     }
@@ -43,9 +43,22 @@ fn ready_of(status: &LocalNodeStatus) -> (&str, &str, Phase) {
 }
 
 #[test]
+fn a_node_is_ready_once_its_gateway_serves_its_route() {
+    let at = |standing: Standing| {
+        let pass = Pass { route: Some(Route::AtGateway(standing)), ..serving() };
+        let made = status(&LocalNodeStatus::default(), &pass, at(1));
+        let (ready, route) = (find(&made.conditions, "Ready").unwrap(), find(&made.conditions, "RouteReady").unwrap());
+        [&ready.status, &ready.reason, &route.status, &route.reason].map(Clone::clone)
+    };
+    assert_eq!(at(Standing::Served), ["True", "Serving", "True", "Programmed"]);
+    assert_eq!(at(Standing::Pending("x".into())), ["Unknown", "RoutePending", "Unknown", "RoutePending"]);
+    assert_eq!(at(Standing::Refused("x".into())), ["False", "RouteRefused", "False", "RouteRefused"]);
+}
+
+#[test]
 fn a_node_converges_serves_degrades_and_recovers() {
     let fresh = LocalNodeStatus::default();
-    let making = status(&fresh, &Pass { workload: None, routed: false, ..serving() }, at(1));
+    let making = status(&fresh, &Pass { workload: None, route: None, ..serving() }, at(1));
     assert_eq!(ready_of(&making), ("Unknown", "Provisioning", Phase::Provisioning));
     assert!(is_true(&making.conditions, "Reconciling"));
 
@@ -81,7 +94,7 @@ fn a_suspended_node_is_ready_once_its_pods_are_gone_and_comes_back() {
     let suspended = |left: i32| Pass {
         state: NodeState::Suspended,
         workload: Some(Workload { ready: left, available: left, total: left, current: true, ..Workload::default() }),
-        routed: false,
+        route: None,
         ..serving()
     };
     assert_eq!(ready_of(&status(&before, &suspended(1), at(2))).0, "Unknown");

@@ -1,0 +1,276 @@
+//! What the operator speaks of Gateway API: a node's route, and whether a Gateway serves it. Pure: needs no client.
+//!
+//! Types of our own, because those of the crate `gateway-api` are for other versions of kube than ours.
+
+use std::str::FromStr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, ResourceExt};
+use serde::{Deserialize, Serialize};
+
+use crate::conditions;
+
+/// The Gateway at which nodes' hosts are routed, written `namespace/name`, or `namespace/name/listener`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The only listener that is used; none: every listener whose host fits.
+    pub listener: Option<String>,
+}
+
+impl FromStr for GatewayRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<_> = text.split('/').collect();
+        let (namespace, name, listener) = match parts[..] {
+            [namespace, name] => (namespace, name, None),
+            [namespace, name, listener] => (namespace, name, Some(listener)),
+            _ => return Err("expected namespace/name or namespace/name/listener".to_owned()),
+        };
+        if parts.contains(&"") {
+            return Err("no part of it may be empty".to_owned());
+        }
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned(), listener: listener.map(str::to_owned) })
+    }
+}
+
+/// Which hosts lead to which Service.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "gateway.networking.k8s.io",
+    version = "v1",
+    kind = "HTTPRoute",
+    root = "HttpRoute",
+    namespaced,
+    status = "HttpRouteStatus",
+    schema = "disabled"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpRouteSpec {
+    /// The Gateways that are to serve it.
+    pub parent_refs: Vec<ParentRef>,
+    /// The hosts.
+    pub hostnames: Vec<String>,
+    /// Where their requests go.
+    pub rules: Vec<HttpRouteRule>,
+}
+
+/// A Gateway that is to serve a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRef {
+    /// API group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; none in a status: the route's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpRouteRule {
+    /// Which requests.
+    pub matches: Vec<serde_json::Value>,
+    /// To which Services.
+    pub backend_refs: Vec<BackendRef>,
+}
+
+/// A Service that takes requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRef {
+    /// API group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// Port.
+    pub port: i32,
+    /// Its share, beside those of others.
+    pub weight: i32,
+}
+
+/// What Gateways say of a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HttpRouteStatus {
+    /// Of each Gateway, by its controller.
+    #[serde(default)]
+    pub parents: Vec<RouteParentStatus>,
+}
+
+/// What one Gateway says of a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteParentStatus {
+    /// The Gateway.
+    pub parent_ref: ParentRef,
+    /// `Accepted`, `ResolvedRefs` and others.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// A Gateway, of which only the status is read.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "gateway.networking.k8s.io",
+    version = "v1",
+    kind = "Gateway",
+    namespaced,
+    status = "GatewayStatus",
+    schema = "disabled"
+)]
+pub struct GatewaySpec {}
+
+/// What a Gateway's controller says of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// `Accepted`, `Programmed` and others.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// How far a node's route has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The Gateway has accepted the route, and is programmed.
+    Served,
+    /// It has not yet; why.
+    Pending(String),
+    /// It will not, until a person acts; why.
+    Refused(String),
+}
+
+/// What a route's status, and its Gateway's, say.
+#[must_use]
+pub fn standing(route: &HttpRoute, gateway: Option<&Gateway>, wanted: &GatewayRef) -> Standing {
+    let GatewayRef { namespace, name, .. } = wanted;
+    let parents = route.status.iter().flat_map(|status| &status.parents);
+    let of_ours = |parent: &&RouteParentStatus| {
+        let their_namespace = parent.parent_ref.namespace.clone().or_else(|| route.namespace());
+        parent.parent_ref.name == *name && their_namespace.as_deref() == Some(namespace)
+    };
+    let generation = route.metadata.generation;
+    for parent in parents.filter(of_ours) {
+        let said = |kind: &str| {
+            let condition = conditions::find(&parent.conditions, kind);
+            condition.filter(|condition| condition.observed_generation >= generation)
+        };
+        let refused = ["Accepted", "ResolvedRefs"].into_iter().filter_map(said).find(|one| one.status == "False");
+        if let Some(Condition { reason, message, .. }) = refused {
+            return Standing::Refused(format!("the Gateway {namespace}/{name} says {reason}: {message}"));
+        }
+        if said("Accepted").is_some_and(|accepted| accepted.status == "True") {
+            return match gateway {
+                Some(gateway) => programmed(gateway, wanted),
+                None => Standing::Pending(format!("there is no Gateway {namespace}/{name}")),
+            };
+        }
+    }
+    Standing::Pending(format!("the Gateway {namespace}/{name} has not accepted the HTTPRoute yet"))
+}
+
+fn programmed(gateway: &Gateway, GatewayRef { namespace, name, .. }: &GatewayRef) -> Standing {
+    let all = gateway.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    match conditions::find(all, "Programmed") {
+        Some(Condition { status, .. }) if status == "True" => Standing::Served,
+        Some(Condition { message, .. }) => {
+            Standing::Pending(format!("the Gateway {namespace}/{name} is not programmed: {message}"))
+        }
+        None => Standing::Pending(format!("the Gateway {namespace}/{name} is not programmed yet")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn wanted() -> GatewayRef {
+        "gateways/public".parse().unwrap()
+    }
+
+    fn condition(kind: &str, status: &str, generation: i64) -> Value {
+        json!({"type": kind, "status": status, "reason": "Because", "message": "of it", "observedGeneration": generation,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    fn route(parents: &Value) -> HttpRoute {
+        serde_json::from_value(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": "node", "namespace": "fateh-node-riyadh", "generation": 2},
+            "spec": {"parentRefs": [], "hostnames": [], "rules": []}, "status": {"parents": parents},
+        }))
+        .unwrap()
+    }
+
+    fn gateway(conditions: &Value) -> Gateway {
+        serde_json::from_value(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": "public"}, "spec": {}, "status": {"conditions": conditions},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_route_is_served_once_this_gateway_has_taken_this_generation_of_it() {
+        let parent = |namespace: &str, conditions: Value| {
+            json!([{"parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": namespace, "name": "public"},
+                "controllerName": "x", "conditions": conditions}])
+        };
+        let programmed = gateway(&json!([condition("Programmed", "True", 1)]));
+        let good = json!([condition("Accepted", "True", 2), condition("ResolvedRefs", "True", 2)]);
+        for (parents, gateway, expected, words) in [
+            (json!([]), Some(&programmed), "Pending", "has not accepted"),
+            (parent("gateways", json!([])), Some(&programmed), "Pending", "has not accepted"),
+            (parent("others", good.clone()), Some(&programmed), "Pending", "has not accepted"),
+            (parent("gateways", json!([condition("Accepted", "True", 1)])), Some(&programmed), "Pending", "has not"),
+            (parent("gateways", json!([condition("Accepted", "False", 1)])), Some(&programmed), "Pending", "has not"),
+            (
+                parent("gateways", json!([condition("Accepted", "False", 2)])),
+                Some(&programmed),
+                "Refused",
+                "Because: of it",
+            ),
+            (
+                parent("gateways", json!([condition("Accepted", "True", 2), condition("ResolvedRefs", "False", 2)])),
+                Some(&programmed),
+                "Refused",
+                "Because: of it",
+            ),
+            (parent("gateways", good.clone()), None, "Pending", "there is no Gateway gateways/public"),
+            (parent("gateways", good.clone()), Some(&gateway(&json!([]))), "Pending", "not programmed yet"),
+            (
+                parent("gateways", good.clone()),
+                Some(&gateway(&json!([condition("Programmed", "False", 1)]))),
+                "Pending",
+                "not programmed: of it",
+            ),
+            (parent("gateways", good), Some(&programmed), "Served", ""),
+        ] {
+            let standing = format!("{:?}", standing(&route(&parents), gateway, &wanted()));
+            assert!(standing.starts_with(expected) && standing.contains(words), "{parents}: {standing}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_named_in_two_or_three_parts() {
+        assert_eq!("a/b".parse::<GatewayRef>().unwrap().listener, None);
+        assert_eq!("a/b/c".parse::<GatewayRef>().unwrap().listener.as_deref(), Some("c"));
+        for wrong in ["", "a", "a/", "/b", "a//c", "a/b/", "a/b/c/d"] {
+            wrong.parse::<GatewayRef>().unwrap_err();
+        }
+    }
+}
