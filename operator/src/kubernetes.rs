@@ -134,6 +134,21 @@ where
     Ok(())
 }
 
+/// An object; none where there is none of the name, or no such type: of a type that it does not know, the API server
+/// says 404 without a reason.
+///
+/// # Errors
+/// Names the act.
+pub async fn find<K>(api: &Api<K>, act: &'static str, name: &str) -> Result<Option<K>, Failure>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    match api.get(name).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        other => other.map(Some).map_err(kubernetes(act)),
+    }
+}
+
 /// Deletes exactly this object, unless it is gone already.
 ///
 /// # Errors

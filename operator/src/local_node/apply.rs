@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     database::{Mark, NodeDatabase, Provisioned, Server},
     failure::{Failure, kubernetes},
-    kubernetes::{apply, apply_part, delete, ensure, ensure_and_read, ensure_shared},
+    kubernetes::{apply, apply_part, delete, ensure, ensure_and_read, ensure_shared, find},
     secrets::Credentials,
 };
 
@@ -309,7 +309,7 @@ where
 {
     // Looked for first: a delete of nothing would be a write for nothing.
     let api = Api::<K>::namespaced(context.client.clone(), &node.slug.namespace());
-    match api.get_opt(name).await.map_err(kubernetes(act))? {
+    match find(&api, act, name).await? {
         Some(child) => delete(&api, act, &child).await,
         None => Ok(()),
     }

@@ -9,7 +9,7 @@ use kube::Api;
 use super::{apply::remove, build::Entrance, report::Pass, validate::ValidNode};
 use crate::{
     context::Context,
-    failure::{self, Failure},
+    failure::Failure,
     gateway::{Gateway, GatewayRef, HttpRoute, Standing, standing},
     kubernetes::{self, ensure_and_read},
 };
@@ -68,5 +68,5 @@ async fn remove_http_route(context: &Context, node: &ValidNode) -> Result<(), Fa
 /// The Gateway; none where there is none of its name, or no such type.
 async fn read(context: &Context, gateway: &GatewayRef) -> Result<Option<Gateway>, Failure> {
     let gateways = Api::<Gateway>::namespaced(context.client.clone(), &gateway.namespace);
-    gateways.get_opt(&gateway.name).await.map_err(failure::kubernetes("read the Gateway"))
+    kubernetes::find(&gateways, "read the Gateway", &gateway.name).await
 }
