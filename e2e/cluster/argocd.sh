@@ -12,6 +12,8 @@ manifests=$(cd "$here/tools/argocd" && go mod download -json github.com/argoproj
 kubectl apply --server-side -k "$manifests/crds" >/dev/null
 kubectl create namespace argocd --dry-run=client -o yaml | kubectl apply -f - >/dev/null
 kubectl apply --server-side -n argocd -k "$manifests/base/config" >/dev/null
+# Which its API server, that is not needed here, would make.
+kubectl patch secret argocd-secret -n argocd --patch "{\"stringData\": {\"server.secretkey\": \"$(openssl rand -base64 32)\"}}" >/dev/null
 kubectl patch configmap argocd-cm -n argocd --patch-file "$root/manifests/argocd/argocd-cm.yaml" >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/applications.argoproj.io crd/appprojects.argoproj.io >/dev/null
 kubectl apply -f - >/dev/null <<'YAML'
