@@ -1,7 +1,7 @@
 //! GitOps with the real Argo CD, by the Applications and health checks that the project ships: what is committed comes to
 //! be, and the Application says how it is.
 
-use std::{fs::File, path::PathBuf, process::Stdio};
+use std::{fs::File, path::PathBuf, process::Stdio, time::Duration};
 
 use fateh_tests::{eventually, variable};
 use serde_json::Value;
@@ -120,6 +120,19 @@ impl Told {
     fn lines(&self) -> Vec<String> {
         std::fs::read_to_string(&self.file).unwrap().lines().map(str::to_owned).collect()
     }
+
+    /// At rest the Application is left alone: looked at every five seconds, in step and well each time, and nothing is
+    /// applied again.
+    async fn rests(&self) {
+        let operation = |line: &String| line.split(' ').nth(3).unwrap_or_default().to_owned();
+        let before = self.lines();
+        let last = operation(before.last().unwrap());
+        // The time is what is tested here.
+        tokio::time::sleep(Duration::from_secs(if crate::soak() { 300 } else { 20 })).await;
+        let at_rest = self.lines().split_off(before.len());
+        let steady = |line: &String| line.starts_with("Synced Healthy") && operation(line) == last;
+        assert!(at_rest.iter().all(steady), "{at_rest:#?}");
+    }
 }
 
 impl Drop for Told {
@@ -188,15 +201,7 @@ async fn a_commit_becomes_a_node_and_the_application_says_how_it_is() {
     let status = application("fateh-nodes", &asleep, "Healthy").await;
     assert_eq!(health(&status, "jaffa").0, "Healthy");
 
-    // At rest it is left alone: looked at every five seconds, in step and well each time, and nothing is applied again.
-    let settled = told.lines().len();
-    let operation = |line: &String| line.split(' ').nth(3).unwrap_or_default().to_owned();
-    let last = operation(told.lines().last().unwrap());
-    // The time is what is tested here.
-    tokio::time::sleep(std::time::Duration::from_secs(if crate::soak() { 300 } else { 30 })).await;
-    let at_rest = told.lines().split_off(settled);
-    let steady = |line: &String| line.starts_with("Synced Healthy") && operation(line) == last;
-    assert!(at_rest.iter().all(steady), "{at_rest:#?}");
+    told.rests().await;
 
     // A file that goes takes its node with it, and leaves the data.
     let removed = repository.commit("nodes/galilee.yaml", None).await;
@@ -253,6 +258,7 @@ async fn content_waits_for_its_approval_as_suspended_and_what_is_annotated_survi
     assert_eq!(annotations().await["fateh-platform.com/approve"], approval);
     kubectl(&["fateh", "approve", "verses"]).await;
     application("fateh-content", &second, "Healthy").await;
+    told.rests().await;
     let told = told.lines();
     assert!(!told.iter().any(|line| line.contains("Degraded")), "{told:#?}");
 
