@@ -73,10 +73,12 @@ start() {
 
 # stop NAME: by its own id; a hard kill after 10 s.
 stop() {
-  local pid _ deadline=$((SECONDS + 10))
+  local pid _ deadline=$((SECONDS + 10)) signal=TERM
+  # At TERM it waits until every client has gone by itself.
+  [ "$1" != postgres ] || signal=INT
   running "$1" || { rm -f "$run/$1.pid"; return 0; }
   read -r pid _ < "$run/$1.pid"
-  kill -TERM "$pid" 2>/dev/null || true
+  kill -"$signal" "$pid" 2>/dev/null || true
   while running "$1"; do
     [ $SECONDS -lt $deadline ] || kill -KILL "$pid" 2>/dev/null || true
     sleep 0.05
