@@ -34,12 +34,13 @@ free:
 	@e2e/run.sh --check
 
 .PHONY: lint
-lint: ## Formatting, clippy, cargo deny, shell scripts, rules of alerts
+lint: ## Formatting, clippy, cargo deny, rules of alerts, workflows, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked -p fateh-tests -p fateh-e2e --test bench -- -D warnings # no test, and so no target of "all"
 	tests/deny.sh
 	tests/monitoring.sh
+	"$$(e2e/cluster/tools.sh actionlint)" -shellcheck= -pyflakes=
 	bash -n $$(git ls-files '*.sh')
 
 .PHONY: unit
@@ -55,7 +56,8 @@ e2e: ## Stories on the local cluster; it is taken down afterwards
 	e2e/run.sh
 
 .PHONY: soak
-soak: free ## What takes long, in full: a million ledger operations, outages of a minute, rotations to their end, ten minutes at rest
+soak: free ## What takes long, in full: a million ledger operations, outages of a minute, rotations to their end, ten minutes at rest; two builds alike
+	tests/reproducible.sh
 	FATEH_SOAK=1 tests/run.sh ledger
 	FATEH_SOAK=1 e2e/run.sh rotation outages rest_has_no_write
 
@@ -65,8 +67,8 @@ bench: free ## Figures, beside what the same work costs bare: a table, and JSON 
 	e2e/run.sh bench
 
 .PHONY: generate
-generate: ## Write the CRDs and manifests that are made from the code
-	cargo run --quiet --locked -p fateh-crds --features generate --bin crdgen -- crds charts/fateh-crds/templates
+generate: ## Write the CRDs, manifests and reference that are made from the code
+	cargo run --quiet --locked -p fateh-crds --features generate --bin crdgen -- crds charts/fateh-crds/templates docs/reference.md
 	charts/render.sh "$$(e2e/cluster/tools.sh helm)" > manifests/install.yaml
 	cargo fmt --all
 

@@ -15,6 +15,8 @@ mod statistics;
 
 #[cfg(feature = "generate")]
 pub mod generate;
+#[cfg(feature = "generate")]
+pub mod reference;
 
 pub use conditions::*;
 pub use content_distribution::*;

@@ -3,7 +3,9 @@
 # Static, so that an image holds one file and nothing else, and the plugin runs anywhere.
 source "$(dirname "$0")/lib.sh"
 target=x86_64-unknown-linux-gnu
-(cd "$root" && RUSTFLAGS="-C target-feature=+crt-static" \
+# Paths of the machine that builds would stand in messages of panics, and make each machine's build another.
+flags="-C target-feature=+crt-static --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$root=/src"
+(cd "$root" && RUSTFLAGS=$flags \
   cargo build --quiet --locked --profile image --target "$target" \
   -p fateh-operator -p fateh-node-runtime -p fateh-hub -p kubectl-fateh) >&2
 echo "${CARGO_TARGET_DIR:-$root/target}/$target/image"

@@ -5,6 +5,7 @@
 mod audit;
 mod backbone;
 mod disturbing;
+mod docs;
 mod gitops;
 mod hub;
 mod rollouts;

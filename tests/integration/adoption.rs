@@ -1,8 +1,10 @@
 //! A database is taken over, or given up, only when a person says so in so many words.
 
+use std::{path::Path, process::Command};
+
 use fateh_crds::{ABANDON_ANNOTATION, ADOPT_ANNOTATION, DatabaseServer, LocalNode};
 use fateh_tests::{
-    Postgres, TESTER, apply_node, becomes_ready, condition, delete_node, gone, kubernetes, ready_node, secret,
+    Postgres, TESTER, apply_node, becomes_ready, condition, delete_node, gone, kubernetes, ready_node, secret, variable,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -47,6 +49,58 @@ async fn a_retired_database_is_taken_over_with_its_data_on_postgresql_15() {
 #[tokio::test]
 async fn a_retired_database_is_taken_over_with_its_data_on_postgresql_18() {
     a_retired_database_is_taken_over_with_its_data(Postgres::V18).await;
+}
+
+/// Runs a program of PostgreSQL as the operator's role on a server.
+fn as_operator(program: &str, server: Postgres, arguments: &[&str]) {
+    let program = Path::new(&variable("FATEH_PGBENCH")).with_file_name(program);
+    let done = Command::new(&program)
+        .args(["--host=127.0.0.1", "--username=fateh_operator", &format!("--port={}", server.port())])
+        .args(arguments)
+        .env("PGPASSWORD", variable("FATEH_OPERATOR_PASSWORD"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&done.stderr));
+}
+
+/// As docs/operations.md says it: the way to another server, and to a newer PostgreSQL.
+#[tokio::test]
+async fn a_node_moves_to_another_server_by_dump_and_restore() {
+    let client = kubernetes().await;
+    let node = ready_node(&client, "moving", json!({"region": "pg15"})).await;
+    assert_eq!(node.status.unwrap().database.unwrap().server, "pg15");
+    let password = secret(&client, "moving", "node-database", "password").await;
+    let mut session = Postgres::V15.connect("node_moving", &password, "node_moving").await.unwrap();
+    let insert = "INSERT INTO local_content VALUES (gen_random_uuid(), NULL, 'moved', '{}', false, NULL, 'ar', 'draft', now(), now())";
+    sqlx::query(insert).execute(&mut session).await.unwrap();
+    drop(session);
+    delete_node(&client, "moving").await;
+    let retired = Postgres::V15.databases("deleted_moving_").await.remove(0);
+
+    // It is closed to everyone, its owner too.
+    let open = format!("ALTER DATABASE {retired} CONNECTION LIMIT 2");
+    let mut old = Postgres::V15.operator("postgres").await;
+    sqlx::query(sqlx::AssertSqlSafe(open)).execute(&mut old).await.unwrap();
+    let file = std::env::temp_dir().join(format!("{retired}.dump"));
+    let to = format!("--file={}", file.display());
+    as_operator("pg_dump", Postgres::V15, &["--format=custom", &to, &retired]);
+    // With its name, its comment (the platform's mark) and its rights.
+    as_operator(
+        "pg_restore",
+        Postgres::V18,
+        &["--create", "--exit-on-error", "--dbname=postgres", file.to_str().unwrap()],
+    );
+    std::fs::remove_file(file).unwrap();
+
+    create(&client, "moving", json!({ADOPT_ANNOTATION: retired}), "pg18").await;
+    becomes_ready(&client, "moving").await;
+    let password = secret(&client, "moving", "node-database", "password").await;
+    let mut session = Postgres::V18.connect("node_moving", &password, "node_moving").await.unwrap();
+    let kept: String = sqlx::query_scalar("SELECT title FROM local_content").fetch_one(&mut session).await.unwrap();
+    assert_eq!(kept, "moved");
+    let create_table = sqlx::query("CREATE TABLE mine (id int)").execute(&mut session).await;
+    assert!(create_table.is_err(), "its rights are those of any node");
+    delete_node(&client, "moving").await;
 }
 
 #[tokio::test]

@@ -20,6 +20,14 @@ fn committed_definitions_are_those_of_the_code() {
 }
 
 #[test]
+fn the_reference_is_that_of_the_code() {
+    let reference = fateh_crds::reference::reference(&fateh_crds::generate::definitions().unwrap());
+    let committed =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference.md")).unwrap();
+    assert!(committed == reference, "docs/reference.md is stale: run `make generate`");
+}
+
+#[test]
 fn the_manifest_for_those_without_helm_is_what_the_charts_render() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let rendered = Command::new(root.join("charts/render.sh")).arg(variable("FATEH_HELM")).output().unwrap();
