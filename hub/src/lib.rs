@@ -10,6 +10,7 @@ mod metrics;
 mod node_caller;
 mod permissions;
 mod publisher;
+mod reconciliation;
 pub mod routes;
 mod run;
 mod scope;

@@ -4,7 +4,7 @@ use fateh_common::service::{
     database::Database,
     metrics::{self, Requests},
 };
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 /// How the names of the metrics begin.
 const PREFIX: &str = "fateh_hub";
@@ -20,6 +20,8 @@ pub struct Metrics {
     pub items: IntCounterVec,
     /// Tokens that were asked about at the API server.
     pub reviews: IntCounterVec,
+    /// How often the ledger lacks what a node says it has sent.
+    pub ledger_gaps: IntGauge,
 }
 
 impl Metrics {
@@ -36,8 +38,13 @@ impl Metrics {
             Opts::new("fateh_hub_token_reviews_total", "Tokens that were asked about at the API server."),
             &["outcome"],
         )?;
+        let ledger_gaps = IntGauge::new(
+            "fateh_hub_ledger_gaps",
+            "Nodes and currencies of which the ledger lacks what the node says it has sent.",
+        )?;
+        registry.register(Box::new(ledger_gaps.clone()))?;
         registry.register(Box::new(items.clone()))?;
         registry.register(Box::new(reviews.clone()))?;
-        Ok(Self { registry, requests, items, reviews })
+        Ok(Self { registry, requests, items, reviews, ledger_gaps })
     }
 }

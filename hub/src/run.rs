@@ -17,7 +17,9 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{WORDS, config::Arguments, fleet::Fleet, metrics::Metrics, routes, state::AppState, storage};
+use crate::{
+    WORDS, config::Arguments, fleet::Fleet, metrics::Metrics, reconciliation, routes, state::AppState, storage,
+};
 
 /// How often the database is kept in order.
 const ORDER_INTERVAL: Duration = Duration::from_secs(600);
@@ -96,6 +98,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let tasks = TaskTracker::new();
     tasks.spawn(fleet.follow(writer, client, stop.clone()));
     tasks.spawn(keep_order(state.clone(), stop.clone()));
+    tasks.spawn(reconciliation::show_gaps(state.clone(), stop.clone()));
     let (following, until) = (state.clone(), stop.clone());
     tasks.spawn(async move { following.keys.follow(until).await });
     tasks.spawn(serve(listener, routes::router(state), stop.clone()));

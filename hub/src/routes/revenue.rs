@@ -1,7 +1,7 @@
 //! `/api/global/revenue`: what nodes have received and given back, by node, country or period; how it is divided among
 //! their partners; and whether it is what the nodes say.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use axum::{
     extract::State,
@@ -17,9 +17,7 @@ use fateh_common::{
     },
     sql::to_sql,
 };
-use fateh_crds::LocalNode;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
@@ -30,6 +28,7 @@ use super::Answer;
 use crate::{
     fleet,
     permissions::ReadLedger,
+    reconciliation,
     scope::{Scope, Sees},
     shares::{self, Share},
     state::AppState,
@@ -286,6 +285,23 @@ struct Balance {
     difference: String,
 }
 
+impl From<Vec<reconciliation::Compared>> for Reconciliation {
+    fn from(compared: Vec<reconciliation::Compared>) -> Self {
+        let agrees = compared.iter().all(|one| [one.revenue, one.refunds].iter().all(|side| side.difference() == 0));
+        let nodes = compared.into_iter().map(|one| {
+            let text = |side: reconciliation::Balance| Balance {
+                recorded: decimal(side.recorded, &one.currency),
+                pending: decimal(side.pending, &one.currency),
+                received: decimal(side.received, &one.currency),
+                difference: decimal(side.difference(), &one.currency),
+            };
+            let (revenue, refunds) = (text(one.revenue), text(one.refunds));
+            Compared { node: one.node, currency: one.currency, reported_at: one.reported_at, revenue, refunds }
+        });
+        Self { agrees, nodes: nodes.collect() }
+    }
+}
+
 /// Compare what nodes report with what the centre received.
 #[utoipa::path(get, path = "/api/global/revenue/reconciliation", tag = "revenue",
     responses((status = 200, body = Answer<Reconciliation>)), security(("token" = [])))]
@@ -295,49 +311,13 @@ async fn reconcile(
     Sees { scope, .. }: Sees<ReadLedger>,
 ) -> Result<Response, Failed> {
     let compared = async {
-        let totals = ledger::totals(&mut *state.connection().await?, scope.in_sql()).await?;
+        // The reports first: what they say was sent is in a ledger that is read later.
         let nodes = state.fleet.nodes();
+        let totals = ledger::totals(&mut *state.connection().await?, scope.in_sql()).await?;
         let seen = nodes.iter().map(|node| &**node).filter(|node| scope.sees(fleet::uid(node)));
-        Ok(compare(seen, &totals))
+        Ok(Reconciliation::from(reconciliation::compare(seen, &totals)))
     };
     speaks.answer(StatusCode::OK, "revenue-compared", compared.await)
-}
-
-fn compare<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, Sums)]) -> Reconciliation {
-    let mut received: HashMap<Uuid, BTreeMap<&str, &Sums>> = HashMap::new();
-    for (node, sums) in totals {
-        received.entry(*node).or_default().insert(&sums.currency, sums);
-    }
-    let (mut compared, mut agrees) = (Vec::new(), true);
-    for node in nodes {
-        let statistics = node.status.as_ref().and_then(|status| status.statistics.as_ref());
-        let reported = statistics.map_or(&[][..], |statistics| &statistics.figures.revenue);
-        let of_node = fleet::uid(node).and_then(|uid| received.remove(&uid)).unwrap_or_default();
-        let currencies: BTreeSet<&str> =
-            reported.iter().map(|one| &*one.currency).chain(of_node.keys().copied()).collect();
-        for currency in currencies {
-            let said = reported.iter().find(|one| one.currency == currency).cloned().unwrap_or_default();
-            let got = of_node.get(currency).map_or((0, 0), |sums| (sums.gross, sums.refunded));
-            let mut balance = |recorded: i64, pending: i64, received: i128| {
-                let difference = i128::from(recorded) - i128::from(pending) - received;
-                agrees &= difference == 0;
-                Balance {
-                    recorded: decimal(recorded, currency),
-                    pending: decimal(pending, currency),
-                    received: decimal(received, currency),
-                    difference: decimal(difference, currency),
-                }
-            };
-            compared.push(Compared {
-                node: node.name_any(),
-                currency: currency.to_owned(),
-                reported_at: statistics.and_then(|statistics| statistics.reported_at.as_ref()).map(|time| time.0),
-                revenue: balance(said.gross, said.pending_gross, got.0),
-                refunds: balance(said.refunds, said.pending_refunds, got.1),
-            });
-        }
-    }
-    Reconciliation { agrees, nodes: compared }
 }
 
 const ALL: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
@@ -375,25 +355,6 @@ mod tests {
         // 50.5 and -50 of 101 and -100; the manager a third of the loss.
         assert_eq!(parts, [(owner, "0.01"), (manager, "-0.33")]);
         assert_eq!((&*all.net_amount, &*all.unassigned), ("0.08", "0.40"));
-    }
-
-    #[test]
-    fn what_is_under_way_is_pending_and_what_is_lost_is_a_difference() {
-        let status = |recorded: i64, pending: i64| {
-            serde_json::json!({"metadata": {"name": "riyadh", "uid": Uuid::from_u128(1)},
-                "spec": {"displayName": "a", "region": "b", "adminEmail": "a@b.cd"},
-                "status": {"statistics": {"reportedAt": null, "revenue": [
-                    {"currency": "SAR", "gross": recorded, "fee": 0, "net": 0, "refunds": 0, "pendingGross": pending}]}}})
-        };
-        let totals = [(Uuid::from_u128(1), Sums { gross: 900, ..Sums::none("SAR".into()) })];
-        for (recorded, pending, difference) in
-            [(900, 0, "0.00"), (1000, 100, "0.00"), (1000, 99, "0.01"), (0, 0, "-9.00")]
-        {
-            let node: LocalNode = serde_json::from_value(status(recorded, pending)).unwrap();
-            let compared = compare([node].iter(), &totals);
-            assert_eq!(compared.nodes[0].revenue.difference, difference, "{recorded} {pending}");
-            assert_eq!(compared.agrees, difference == "0.00");
-        }
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! What nodes say they recorded, beside what the centre received of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use fateh_common::service::error::ApiError;
+use fateh_crds::LocalNode;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    fleet,
+    state::AppState,
+    storage::ledger::{self, Sums},
+};
+
+/// Time between two looks for gaps.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// One node's money in one currency, in minor units.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// The node.
+    pub node: String,
+    /// The currency.
+    pub currency: String,
+    /// When the node reported.
+    pub reported_at: Option<Timestamp>,
+    /// What it took.
+    pub revenue: Balance,
+    /// What it gave back.
+    pub refunds: Balance,
+}
+
+/// What a node recorded, what of it is still to be sent, and what was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Balance {
+    /// By the node's report.
+    pub recorded: i64,
+    /// By the node's report.
+    pub pending: i64,
+    /// By the centre's ledger.
+    pub received: i128,
+}
+
+impl Balance {
+    /// What was sent, by the node's report, less what was received. Above zero the ledger lacks something, if it was
+    /// read after the report; below, the report is older than what was received, or the node has lost something.
+    #[must_use]
+    pub fn difference(&self) -> i128 {
+        i128::from(self.recorded) - i128::from(self.pending) - self.received
+    }
+}
+
+/// Compares the reports of nodes with the ledger's totals.
+pub fn compare<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, Sums)]) -> Vec<Compared> {
+    let mut received: HashMap<Uuid, BTreeMap<&str, &Sums>> = HashMap::new();
+    for (node, sums) in totals {
+        received.entry(*node).or_default().insert(&sums.currency, sums);
+    }
+    let mut compared = Vec::new();
+    for node in nodes {
+        let statistics = node.status.as_ref().and_then(|status| status.statistics.as_ref());
+        let reported = statistics.map_or(&[][..], |statistics| &statistics.figures.revenue);
+        let of_node = fleet::uid(node).and_then(|uid| received.remove(&uid)).unwrap_or_default();
+        let currencies: BTreeSet<&str> =
+            reported.iter().map(|one| &*one.currency).chain(of_node.keys().copied()).collect();
+        for currency in currencies {
+            let said = reported.iter().find(|one| one.currency == currency).cloned().unwrap_or_default();
+            let (gross, refunded) = of_node.get(currency).map_or((0, 0), |sums| (sums.gross, sums.refunded));
+            compared.push(Compared {
+                node: node.name_any(),
+                currency: currency.to_owned(),
+                reported_at: statistics.and_then(|statistics| statistics.reported_at.as_ref()).map(|time| time.0),
+                revenue: Balance { recorded: said.gross, pending: said.pending_gross, received: gross },
+                refunds: Balance { recorded: said.refunds, pending: said.pending_refunds, received: refunded },
+            });
+        }
+    }
+    compared
+}
+
+/// How often the ledger lacks what a node says it has sent.
+fn gaps(compared: &[Compared]) -> usize {
+    let lacks = |one: &&Compared| one.revenue.difference() > 0 || one.refunds.difference() > 0;
+    compared.iter().filter(lacks).count()
+}
+
+/// Shows in the metrics how often the ledger lacks something, until `stop`.
+pub async fn show_gaps(state: AppState, stop: CancellationToken) {
+    loop {
+        let looked = async {
+            // The reports first: what they say was sent is in a ledger that is read later.
+            let nodes = state.fleet.nodes();
+            let totals = ledger::totals(&mut *state.connection().await?, None).await?;
+            let found = gaps(&compare(nodes.iter().map(|node| &**node), &totals));
+            state.metrics.ledger_gaps.set(i64::try_from(found).unwrap_or(i64::MAX));
+            Ok::<_, ApiError>(())
+        };
+        if let Err(error) = looked.await {
+            tracing::warn!(?error, "the ledger could not be compared with what nodes report");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_is_pending_and_what_is_lost_is_a_gap() {
+        let status = |recorded: i64, pending: i64| {
+            serde_json::json!({"metadata": {"name": "riyadh", "uid": Uuid::from_u128(1)},
+                "spec": {"displayName": "a", "region": "b", "adminEmail": "a@b.cd"},
+                "status": {"statistics": {"reportedAt": null, "revenue": [
+                    {"currency": "SAR", "gross": recorded, "fee": 0, "net": 0, "refunds": 0, "pendingGross": pending}]}}})
+        };
+        let totals = [(Uuid::from_u128(1), Sums { gross: 900, ..Sums::none("SAR".into()) })];
+        for (recorded, pending, difference, lacking) in
+            [(900, 0, 0, 0), (1000, 100, 0, 0), (1000, 99, 1, 1), (0, 0, -900, 0)]
+        {
+            let node: LocalNode = serde_json::from_value(status(recorded, pending)).unwrap();
+            let compared = compare([node].iter(), &totals);
+            assert_eq!(compared[0].revenue.difference(), difference, "{recorded} {pending}");
+            assert_eq!(gaps(&compared), lacking);
+        }
+    }
+}
