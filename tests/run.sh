@@ -194,14 +194,15 @@ finish
 case $suite in
   integration | node | hub) run_tests "$suite" "$@" ;;
   load) run_tests load --test-threads 1 --show-output "$@" ;;
-  ledger) run_tests ledger --show-output "$@" ;;
+  # One at a time: each crashes the PostgreSQL that the other would be looking into.
+  ledger) run_tests ledger --test-threads 1 --show-output "$@" ;;
   all)
     run_tests integration "$@"
     run_tests node "$@"
     run_tests hub "$@"
     # One at a time, because they measure; and they crash PostgreSQL.
     run_tests load --test-threads 1 --show-output "$@"
-    run_tests ledger --show-output "$@"
+    run_tests ledger --test-threads 1 --show-output "$@"
     ;;
 esac
 

@@ -10,6 +10,7 @@ mod gitops;
 mod hub;
 mod rollouts;
 mod rotation;
+mod tls;
 
 /// Whether there is time for what takes long: `make soak`.
 fn soak() -> bool {
