@@ -41,7 +41,7 @@ lint: ## Formatting, clippy, cargo deny, rules of alerts, workflows, shell scrip
 	tests/deny.sh
 	tests/monitoring.sh
 	"$$(e2e/cluster/tools.sh actionlint)" -shellcheck= -pyflakes=
-	bash -n $$(git ls-files '*.sh')
+	files=$$(git ls-files '*.sh') && [ -n "$$files" ] && for file in $$files; do bash -n "$$file" || exit 1; done
 
 .PHONY: unit
 unit: ## Unit tests: builders by snapshot, pure parts by table and property

@@ -85,7 +85,10 @@ async fn application(name: &str, revision: &str, health: &str) -> Value {
         let found = kubectl_json(&["get", "applications.argoproj.io", name, "-n", "argocd"]).await;
         let status = &found["status"];
         let sync = &status["sync"];
-        let there = sync["revision"] == revision && sync["status"] == "Synced" && status["health"]["status"] == health;
+        let there = sync["revision"] == revision
+            && sync["status"] == "Synced"
+            && status["health"]["status"] == health
+            && status["operationState"]["phase"] == "Succeeded";
         if there { Ok(status.clone()) } else { Err(status.clone()) }
     })
     .await
@@ -125,12 +128,19 @@ impl Told {
     /// applied again.
     async fn rests(&self) {
         let operation = |line: &String| line.split(' ').nth(3).unwrap_or_default().to_owned();
-        let before = self.lines();
+        let steadily = |line: &String| line.starts_with("Synced Healthy");
+        // The watch tells a moment later than the Application says so.
+        let before = eventually("the watch of the Application is up to date", 30, async || {
+            let lines = self.lines();
+            if lines.last().is_some_and(steadily) { Ok(lines) } else { Err(lines) }
+        })
+        .await;
         let last = operation(before.last().unwrap());
         // The time is what is tested here.
         tokio::time::sleep(Duration::from_secs(if crate::soak() { 300 } else { 20 })).await;
         let at_rest = self.lines().split_off(before.len());
-        let steady = |line: &String| line.starts_with("Synced Healthy") && operation(line) == last;
+        let steady = |line: &String| steadily(line) && operation(line) == last;
+        assert!(!at_rest.is_empty(), "Argo CD has not looked at it");
         assert!(at_rest.iter().all(steady), "{at_rest:#?}");
     }
 }

@@ -4,7 +4,7 @@ use fateh_tests::eventually;
 
 use crate::backbone::{answers, apply, host, kubectl, run, wait_ready};
 
-const HOST: &str = "learn.example.com";
+const HOST: &str = "certified.example.com";
 const NAMESPACE: &str = "fateh-node-certified";
 
 /// Puts a new certificate of this subject into the Secret.

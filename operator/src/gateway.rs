@@ -167,9 +167,15 @@ pub fn standing(route: &HttpRoute, gateway: Option<&Gateway>, wanted: &GatewayRe
             let condition = conditions::find(&parent.conditions, kind);
             condition.filter(|condition| condition.observed_generation >= generation)
         };
-        let refused = ["Accepted", "ResolvedRefs"].into_iter().filter_map(said).find(|one| one.status == "False");
-        if let Some(Condition { reason, message, .. }) = refused {
-            return Standing::Refused(format!("the Gateway {namespace}/{name} says {reason}: {message}"));
+        let says = |Condition { reason, message, .. }: &Condition| {
+            format!("the Gateway {namespace}/{name} says {reason}: {message}")
+        };
+        if let Some(refused) = said("Accepted").filter(|accepted| accepted.status == "False") {
+            return Standing::Refused(says(refused));
+        }
+        // A Service that was made a moment ago may not have been seen yet.
+        if let Some(unresolved) = said("ResolvedRefs").filter(|resolved| resolved.status == "False") {
+            return Standing::Pending(says(unresolved));
         }
         if said("Accepted").is_some_and(|accepted| accepted.status == "True") {
             return match gateway {
@@ -179,6 +185,12 @@ pub fn standing(route: &HttpRoute, gateway: Option<&Gateway>, wanted: &GatewayRe
         }
     }
     Standing::Pending(format!("the Gateway {namespace}/{name} has not accepted the HTTPRoute yet"))
+}
+
+/// Whether its controller says that a Gateway serves.
+#[must_use]
+pub fn is_programmed(gateway: &Gateway) -> bool {
+    gateway.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, "Programmed"))
 }
 
 fn programmed(gateway: &Gateway, GatewayRef { namespace, name, .. }: &GatewayRef) -> Standing {
@@ -247,7 +259,7 @@ mod tests {
             (
                 parent("gateways", json!([condition("Accepted", "True", 2), condition("ResolvedRefs", "False", 2)])),
                 Some(&programmed),
-                "Refused",
+                "Pending",
                 "Because: of it",
             ),
             (parent("gateways", good.clone()), None, "Pending", "there is no Gateway gateways/public"),

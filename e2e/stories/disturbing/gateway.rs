@@ -1,4 +1,4 @@
-//! Gateway API in the place of Ingress, and back, with a real Gateway controller: nobody is turned away on the way.
+//! Gateway API in the place of Ingress, and back, with a real Gateway controller: no visitor of the node is turned away.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -30,7 +30,11 @@ async fn apply_gateway() {
     std::fs::remove_file(file).unwrap();
     let pki = variable("FATEH_PKI");
     let (certificate, key) = (format!("--cert={pki}/wildcard.crt"), format!("--key={pki}/wildcard.key"));
-    kubectl(&["create", "secret", "tls", "wildcard-tls", "-n", "gateways", &certificate, &key]).await;
+    let secret = ["create", "secret", "tls", "wildcard-tls", "-n", "gateways", &certificate, &key];
+    let there = run("kubectl", &["get", "secret", "wildcard-tls", "-n", "gateways"]).await.is_ok();
+    if !there {
+        kubectl(&secret).await;
+    }
     kubectl(&["wait", "--for=condition=Programmed", "gateway/public", "-n", "gateways", "--timeout=30s"]).await;
 }
 
@@ -110,7 +114,13 @@ async fn nodes_move_to_a_gateway_and_back_with_no_request_lost() {
     let message = condition("RouteReady", "False", "RouteRefused").await;
     assert!(message.contains("the Gateway gateways/public says"), "{message}");
     condition("Ready", "False", "RouteRefused").await;
+    condition("Stalled", "True", "RouteRefused").await;
     kubectl(&["patch", "gateway", "public", "-n", "gateways", "--type=json", "-p", &listener("All")]).await;
+    condition("Ready", "True", "Serving").await;
+    // A Gateway that goes is noticed, and that it is back.
+    kubectl(&["delete", "gateway", "public", "-n", "gateways", "--timeout=60s"]).await;
+    condition("RouteReady", "Unknown", "RoutePending").await;
+    apply_gateway().await;
     condition("Ready", "True", "Serving").await;
     route_by("Ingress").await;
     condition("RouteReady", "True", "Applied").await;

@@ -287,6 +287,29 @@ pub async fn totals(connection: &mut PgConnection, nodes: Option<&[Uuid]>) -> Re
     rows.into_iter().map(|row| Ok((row.node_uid, row.sums.try_into()?))).collect()
 }
 
+#[derive(FromRow)]
+struct NameRow {
+    node: String,
+    #[sqlx(flatten)]
+    sums: SumsRow,
+}
+
+/// What came under each name of a node, whichever nodes bore it.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn totals_by_name(connection: &mut PgConnection) -> Result<Vec<(String, Sums)>, sqlx::Error> {
+    let rows: Vec<NameRow> = sqlx::query_as(
+        "SELECT node, currency, sum(revenues)::bigint AS revenues, sum(gross_minor)::text AS gross,
+                sum(fee_minor)::text AS fee, sum(net_minor)::text AS net, sum(refunds)::bigint AS refunds,
+                sum(refunded_minor)::text AS refunded
+         FROM global_platform.ledger_totals GROUP BY node, currency",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.node, row.sums.try_into()?))).collect()
+}
+
 /// What a report adds up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {

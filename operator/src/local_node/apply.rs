@@ -81,7 +81,7 @@ pub async fn carry_out(
     let settled_at = workload.settled_at();
     pass.workload = Some(workload);
     ensure(context, "apply the Service", &service).await?;
-    route::ensure(context, node, entrance, pass).await?;
+    let refused = route::ensure(context, node, entrance, pass).await?;
     let budget_acts = ["apply the PodDisruptionBudget", "remove the PodDisruptionBudget"];
     apply_or_remove(context, node, budget_acts, CHILD_NAME, pod_disruption_budget).await?;
     // Last, because it rests on what the Deployment says of its pods.
@@ -94,7 +94,7 @@ pub async fn carry_out(
     contract(node, &placement.server, settled, pass).await?;
     advance(context, node, placement, credentials, &database, settled, pass).await?;
     // A problem that leaves the rest of the node as it should be.
-    match problem {
+    match problem.as_ref().or(refused.as_ref()) {
         Some(Failure::Stalled { reason, message }) => Err(Failure::stalled(reason, message.clone())),
         _ => Ok(()),
     }
@@ -110,7 +110,7 @@ async fn stop(
 ) -> Result<(), Failure> {
     let children = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
     apply(context, "stop the pods", &children.deployment).await?;
-    route::ensure(context, node, children.entrance, pass).await
+    route::ensure(context, node, children.entrance, pass).await.map(drop)
 }
 
 /// Creates the namespace, or recognises it by its mark. Never applied over: adopting is the danger.

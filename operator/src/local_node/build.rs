@@ -261,6 +261,10 @@ pub(crate) mod tests {
             panic!("no route at the Gateway")
         };
         insta::assert_yaml_snapshot!("http_route", route);
+        let Entrance::Gateway(alone, _) = build(&valid(json!({})), &settings, &server(), "c0ffee").entrance else {
+            panic!("no route at the Gateway")
+        };
+        assert_eq!(alone.spec.parent_refs[0].section_name.as_deref(), Some("wildcard"), "extra hosts have others");
         assert_eq!(build_tls_reader(&full(), &settings), None);
     }
 

@@ -29,7 +29,7 @@ use kube::{
         events::EventType,
         predicates,
         reflector::{ObjectRef, Store},
-        watcher,
+        watcher::{self, Event},
     },
 };
 use serde_json::json;
@@ -51,7 +51,7 @@ use crate::{
     context::Context,
     database_server::hold_server,
     failure::{Disposition, Failure, kubernetes},
-    gateway::HttpRoute,
+    gateway::{self, Gateway, HttpRoute},
     kubernetes::{apply_part, apply_status, remove_finalizer},
     watch::{self, Child, Heed},
 };
@@ -103,6 +103,7 @@ where
         .watches_stream(changed_reports, by_label)
         .watches_stream(changed_servers, on_server)
         .reconcile_on(changed_children(&context, &store))
+        .reconcile_on(gateway_changes(&context, &store))
         .reconcile_on(woken)
         .reconcile_on(reporting::changes(Arc::clone(&context)))
         .graceful_shutdown_on(stop.cancelled_owned())
@@ -140,6 +141,44 @@ fn changed_children(
         children(ApiResource::erase::<NodeReport>(&()), node, Heed::Absence),
         children(ApiResource::erase::<NodeContent>(&()), node, Heed::Absence),
     ]))
+}
+
+/// All nodes, each time that the Gateway at which they are routed begins or ceases to serve. How many routes are bound
+/// to it stands in its status too, and is no news.
+fn gateway_changes(
+    context: &Arc<Context>,
+    nodes: &Store<LocalNode>,
+) -> impl Stream<Item = ObjectRef<LocalNode>> + Send + 'static {
+    let events = context.settings.routing.gateway.as_ref().map(|gateway| {
+        let api = Api::<Gateway>::namespaced(context.client.clone(), &gateway.namespace);
+        let named = watcher::Config::default().fields(&format!("metadata.name={}", gateway.name));
+        watch::events(api, named, context.settings.resync_interval).boxed()
+    });
+    let nodes = nodes.clone();
+    let (mut known, mut listed) = (None, false);
+    stream::iter(events).flatten().flat_map(move |event| {
+        let serves = match event {
+            Ok(Event::Init) => {
+                listed = false;
+                None
+            }
+            Ok(Event::InitApply(gateway)) => {
+                listed = gateway::is_programmed(&gateway);
+                None
+            }
+            Ok(Event::InitDone) => Some(listed),
+            Ok(Event::Apply(gateway)) => Some(gateway::is_programmed(&gateway)),
+            Ok(Event::Delete(_)) => Some(false),
+            Err(error) => {
+                tracing::warn!(%error, "the watch of the Gateway failed");
+                None
+            }
+        };
+        // At the first listing every node is reconciled anyway.
+        let news = serves.is_some_and(|serves| known.replace(serves).is_some_and(|before| before != serves));
+        let woken = if news { nodes.state() } else { Vec::new() };
+        stream::iter(woken.into_iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>())
+    })
 }
 
 /// The node that a report belongs to.

@@ -224,8 +224,8 @@ fn ready(pass: &Pass, served_before: bool) -> Fact {
             Fact::holds("Ready", state_reason(pass.state), message)
         }
         Some(workload) if workload.is_rolled_out() => match &pass.route {
+            // While it moves there, the Ingress of before serves.
             Some(Route::AtGateway(Standing::Pending(why))) => Fact::unknown("Ready", "RoutePending", why.clone()),
-            Some(Route::AtGateway(Standing::Refused(why))) => Fact::fails("Ready", "RouteRefused", why.clone()),
             _ => Fact::holds("Ready", "Serving", format!("answers at {}", pass.url.as_deref().unwrap_or_default())),
         },
         Some(workload) if workload.available == 0 && served_before => {
@@ -280,9 +280,11 @@ fn route(pass: &Pass) -> Fact {
             Fact::fails(KIND, state_reason(pass.state), "no route of its own is wanted")
         }
         Some(Route::Applied) => Fact::holds(KIND, "Applied", format!("Ingress for {url}")),
-        Some(Route::AtGateway(Standing::Served)) => Fact::holds(KIND, "Programmed", format!("HTTPRoute for {url}")),
-        Some(Route::AtGateway(Standing::Pending(why))) => Fact::unknown(KIND, "RoutePending", why.clone()),
-        Some(Route::AtGateway(Standing::Refused(why))) => Fact::fails(KIND, "RouteRefused", why.clone()),
+        Some(Route::AtGateway(standing) | Route::MovingToGateway(standing)) => match standing {
+            Standing::Served => Fact::holds(KIND, "Programmed", format!("HTTPRoute for {url}")),
+            Standing::Pending(why) => Fact::unknown(KIND, "RoutePending", why.clone()),
+            Standing::Refused(why) => Fact::fails(KIND, "RouteRefused", why.clone()),
+        },
         None => Fact::unknown(KIND, "Waiting", "the route was not reached in this pass"),
     }
 }

@@ -19,7 +19,8 @@ pub fn build_http_route(node: &ValidNode, settings: &Settings, gateway: &Gateway
             kind: "Gateway".to_owned(),
             namespace: Some(gateway.namespace.clone()),
             name: gateway.name.clone(),
-            section_name: gateway.listener.clone(),
+            // Extra hosts have listeners of their own.
+            section_name: gateway.listener.clone().filter(|_| node.extra_hosts.is_empty()),
         }],
         hostnames: [own].into_iter().chain(node.extra_hosts.iter().cloned()).collect(),
         rules: vec![HttpRouteRule {

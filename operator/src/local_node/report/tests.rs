@@ -44,15 +44,21 @@ fn ready_of(status: &LocalNodeStatus) -> (&str, &str, Phase) {
 
 #[test]
 fn a_node_is_ready_once_its_gateway_serves_its_route() {
-    let at = |standing: Standing| {
-        let pass = Pass { route: Some(Route::AtGateway(standing)), ..serving() };
+    let at = |route: fn(Standing) -> Route, standing: Standing| {
+        let refused = match &standing {
+            Standing::Refused(why) => Some(Failure::stalled("RouteRefused", why.clone())),
+            _ => None,
+        };
+        let pass = Pass { route: Some(route(standing)), failure: refused, ..serving() };
         let made = status(&LocalNodeStatus::default(), &pass, at(1));
         let (ready, route) = (find(&made.conditions, "Ready").unwrap(), find(&made.conditions, "RouteReady").unwrap());
         [&ready.status, &ready.reason, &route.status, &route.reason].map(Clone::clone)
     };
-    assert_eq!(at(Standing::Served), ["True", "Serving", "True", "Programmed"]);
-    assert_eq!(at(Standing::Pending("x".into())), ["Unknown", "RoutePending", "Unknown", "RoutePending"]);
-    assert_eq!(at(Standing::Refused("x".into())), ["False", "RouteRefused", "False", "RouteRefused"]);
+    let (new, moving) = (Route::AtGateway, Route::MovingToGateway);
+    assert_eq!(at(new, Standing::Served), ["True", "Serving", "True", "Programmed"]);
+    assert_eq!(at(new, Standing::Pending("x".into())), ["Unknown", "RoutePending", "Unknown", "RoutePending"]);
+    assert_eq!(at(new, Standing::Refused("x".into())), ["False", "RouteRefused", "False", "RouteRefused"]);
+    assert_eq!(at(moving, Standing::Pending("x".into())), ["True", "Serving", "Unknown", "RoutePending"]);
 }
 
 #[test]
