@@ -26,8 +26,8 @@ async fn argocd() {
 struct Repository(PathBuf);
 
 impl Repository {
-    async fn new() -> Self {
-        let directory = std::env::temp_dir().join(format!("fateh-gitops-{}", std::process::id()));
+    async fn of(story: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("fateh-gitops-{story}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let repository = Self(directory);
         repository.git(&["init", "--quiet", "--initial-branch=main"]).await;
@@ -160,7 +160,7 @@ async fn is_of_this_generation(node: &str) {
 #[tokio::test]
 async fn a_commit_becomes_a_node_and_the_application_says_how_it_is() {
     argocd().await;
-    let repository = Repository::new().await;
+    let repository = Repository::of("nodes").await;
     repository.commit("nodes/jaffa.yaml", Some(&node("jaffa", "يافا", ""))).await;
     let first = repository.commit("nodes/galilee.yaml", Some(&node("galilee", "الجليل", ""))).await;
     repository.follow("nodes").await;
@@ -250,7 +250,7 @@ async fn content_waits_for_its_approval_as_suspended_and_what_is_annotated_survi
     for name in ["haifa", "acre"] {
         wait_ready(name).await;
     }
-    let repository = Repository::new().await;
+    let repository = Repository::of("content").await;
     let first = repository.commit("content/verses.yaml", Some(&COURSE.replace("VERSION", "\"1\""))).await;
     repository.follow("content").await;
     let told = Told::by("fateh-content");
