@@ -1,10 +1,12 @@
 //! The backbone: `kubectl apply` a LocalNode, and a node answers at its host.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, process::Stdio};
 
 use fateh_tests::{Http, eventually, variable};
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::platform::{ctr, process};
 
 pub const PASSWORD: &str = "a long enough password";
 
@@ -23,14 +25,29 @@ pub async fn kubectl_json(arguments: &[&str]) -> Value {
     serde_json::from_str(&kubectl(&[arguments, &["-o", "json"]].concat()).await).unwrap()
 }
 
+/// Applies manifests, in YAML or JSON.
+pub async fn apply_text(manifests: &str) {
+    let mut kubectl = Command::new("kubectl")
+        .args(["apply", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    kubectl.stdin.take().unwrap().write_all(manifests.as_bytes()).await.unwrap();
+    let output = kubectl.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "apply {manifests}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A LocalNode, with `more` lines of its spec.
+pub fn manifest(name: &str, display_name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: fateh-platform.com/v1alpha1\nkind: LocalNode\nmetadata: {{name: {name}}}\nspec:\n  displayName: {display_name}\n  region: mena\n  adminEmail: admin@example.com\n{more}"
+    )
+}
+
 pub async fn apply(name: &str, more: &str) {
-    let manifest = format!(
-        "apiVersion: fateh-platform.com/v1alpha1\nkind: LocalNode\nmetadata: {{name: {name}}}\nspec:\n  displayName: مدرسة\n  region: mena\n  adminEmail: admin@example.com\n{more}"
-    );
-    let file = std::env::temp_dir().join(format!("fateh-{name}.yaml"));
-    std::fs::write(&file, manifest).unwrap();
-    kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
-    std::fs::remove_file(file).unwrap();
+    apply_text(&manifest(name, "مدرسة", more)).await;
 }
 
 pub async fn wait_ready(name: &str) {
@@ -151,11 +168,7 @@ async fn pods_run_confined() {
     assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
 
     // What the kernel says of the running process, not only what was asked for.
-    let id =
-        pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    let socket = format!("{}/containerd.sock", variable("FATEH_RUN"));
-    let tasks = run("ctr", &["--address", &socket, "--namespace", "k8s.io", "tasks", "list"]).await.unwrap();
-    let pid = tasks.lines().find(|line| line.starts_with(&id)).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let pid = process(pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap()).await;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
     assert_eq!(field("Uid:").split_whitespace().next(), Some("65532"));
@@ -167,21 +180,8 @@ async fn pods_run_confined() {
 
 #[tokio::test]
 async fn images_hold_one_small_static_binary() {
-    let socket = format!("{}/containerd.sock", variable("FATEH_RUN"));
-    let listed = run(
-        "ctr",
-        &[
-            "--address",
-            &socket,
-            "--namespace",
-            "k8s.io",
-            "images",
-            "list",
-            "name~=fateh-platform.com/(fateh-operator|node-runtime|fateh-hub)",
-        ],
-    )
-    .await
-    .unwrap();
+    let ours = "name~=fateh-platform.com/(fateh-operator|node-runtime|fateh-hub)";
+    let listed = ctr(&["images", "list", ours]).await;
     let images: Vec<_> = listed.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(images.len(), 3, "{listed}");
     for image in images {

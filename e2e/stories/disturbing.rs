@@ -8,12 +8,13 @@ mod under_load;
 
 use std::time::{Duration, Instant};
 
-use fateh_tests::{eventually, variable};
+use fateh_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
     audit::audit_log,
     backbone::{answers, apply, host, kubectl, kubectl_json, run, wait_ready},
+    platform::{self, pods},
     rollouts::{distribute, status},
     soak,
 };
@@ -24,14 +25,13 @@ async fn a_node_answers_while_the_operator_is_away() {
     wait_ready("alone").await;
     let http = host("alone");
     answers(&http).await;
-    let pods = kubectl(&["get", "pods", "-n", "fateh-node-alone", "-o", "jsonpath={.items[*].metadata.uid}"]).await;
+    let before = pods("alone").await;
     kubectl(&["delete", "pod", "-n", "fateh-system", "-l", "app.kubernetes.io/name=fateh-operator", "--wait=true"])
         .await;
     answers(&http).await;
     kubectl(&["rollout", "status", "deployment/fateh-operator", "-n", "fateh-system", "--timeout=60s"]).await;
     wait_ready("alone").await;
-    let same = kubectl(&["get", "pods", "-n", "fateh-node-alone", "-o", "jsonpath={.items[*].metadata.uid}"]).await;
-    assert_eq!(pods, same, "a new operator restarts no pod");
+    assert_eq!(pods("alone").await, before, "a new operator restarts no pod");
 }
 
 /// The pod that leads, by the Lease.
@@ -82,10 +82,7 @@ async fn process(pod: &str) -> String {
         "jsonpath={.status.containerStatuses[0].containerID}",
     ])
     .await;
-    let id = id.rsplit('/').next().unwrap().to_owned();
-    let socket = format!("{}/containerd.sock", variable("FATEH_RUN"));
-    let tasks = run("ctr", &["--address", &socket, "--namespace", "k8s.io", "tasks", "list"]).await.unwrap();
-    tasks.lines().find(|line| line.starts_with(&id)).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+    platform::process(&id).await
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! What the documentation tells its reader to type, typed.
 
-use fateh_tests::variable;
-
-use crate::backbone::{kubectl, run, wait_ready};
+use crate::{
+    backbone::{kubectl, run, wait_ready},
+    platform::{file, root},
+};
 
 /// The commands of a page: the lines of its fences that are marked `sh`.
 fn commands(page: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("{}/../../{page}", variable("FATEH_CLUSTER"))).unwrap();
+    let text = file(page);
     let mut inside = false;
     let mut found = Vec::new();
     for line in text.lines() {
@@ -22,7 +23,7 @@ fn commands(page: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_command_of_the_documentation_does_what_it_is_there_for() {
-    let root = format!("{}/../..", variable("FATEH_CLUSTER"));
+    let root = root();
     let samples = ["riyadh", "cairo", "jakarta"];
     kubectl(&["apply", "-f", &format!("{root}/manifests/samples/")]).await;
     for node in samples {

@@ -10,7 +10,10 @@ use tokio::{
     sync::OnceCell,
 };
 
-use crate::backbone::{answers, host, kubectl, kubectl_json, run, sql, wait_ready};
+use crate::{
+    backbone::{answers, apply, apply_text, host, kubectl, kubectl_json, manifest, run, sql, wait_ready},
+    platform::file,
+};
 
 /// Brings Argo CD up, once for all stories.
 async fn argocd() {
@@ -56,14 +59,10 @@ impl Repository {
 
     /// Applies one of the Applications that the project ships, for this repository.
     async fn follow(&self, application: &str) {
-        let manifests = format!("{}/../../manifests/argocd/{application}.yaml", variable("FATEH_CLUSTER"));
-        let text = std::fs::read_to_string(manifests).unwrap();
+        let text = file(&format!("manifests/argocd/{application}.yaml"));
         let shipped = "https://git.example.com/fateh/fleet.git";
         assert!(text.contains(shipped), "{text}");
-        let file = self.0.with_extension(format!("{application}.yaml"));
-        std::fs::write(&file, text.replace(shipped, &format!("file://{}", self.0.display()))).unwrap();
-        kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
-        std::fs::remove_file(file).unwrap();
+        apply_text(&text.replace(shipped, &format!("file://{}", self.0.display()))).await;
     }
 }
 
@@ -71,12 +70,6 @@ impl Drop for Repository {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-fn node(name: &str, display_name: &str, more: &str) -> String {
-    format!(
-        "apiVersion: fateh-platform.com/v1alpha1\nkind: LocalNode\nmetadata: {{name: {name}}}\nspec:\n  displayName: {display_name}\n  region: mena\n  adminEmail: admin@example.com\n{more}"
-    )
 }
 
 /// The status of an Application, once it is in step with a commit and as well as is expected.
@@ -161,8 +154,8 @@ async fn is_of_this_generation(node: &str) {
 async fn a_commit_becomes_a_node_and_the_application_says_how_it_is() {
     argocd().await;
     let repository = Repository::of("nodes").await;
-    repository.commit("nodes/jaffa.yaml", Some(&node("jaffa", "يافا", ""))).await;
-    let first = repository.commit("nodes/galilee.yaml", Some(&node("galilee", "الجليل", ""))).await;
+    repository.commit("nodes/jaffa.yaml", Some(&manifest("jaffa", "يافا", ""))).await;
+    let first = repository.commit("nodes/galilee.yaml", Some(&manifest("galilee", "الجليل", ""))).await;
     repository.follow("nodes").await;
     let told = Told::by("fateh-nodes");
 
@@ -174,7 +167,7 @@ async fn a_commit_becomes_a_node_and_the_application_says_how_it_is() {
     assert!(!before.iter().any(|line| line.contains("Degraded")), "on its way it was called Degraded: {before:#?}");
 
     // What is changed in git follows.
-    let renamed = repository.commit("nodes/galilee.yaml", Some(&node("galilee", "الجليل الأعلى", ""))).await;
+    let renamed = repository.commit("nodes/galilee.yaml", Some(&manifest("galilee", "الجليل الأعلى", ""))).await;
     application("fateh-nodes", &renamed, "Healthy").await;
     is_of_this_generation("galilee").await;
     eventually("the new name is served", 60, async || match answers(&http).await {
@@ -187,13 +180,13 @@ async fn a_commit_becomes_a_node_and_the_application_says_how_it_is() {
 
     // What cannot be is said where the engineer looks, and the rest is served on.
     let broken = "  routing: {extraHosts: [learn.example.com], tlsSecretName: learn-tls}\n";
-    let broken = repository.commit("nodes/galilee.yaml", Some(&node("galilee", "الجليل", broken))).await;
+    let broken = repository.commit("nodes/galilee.yaml", Some(&manifest("galilee", "الجليل", broken))).await;
     let status = application("fateh-nodes", &broken, "Degraded").await;
     let (of_it, why) = health(&status, "galilee");
     assert!(of_it == "Degraded" && why.contains("learn-tls"), "{of_it}: {why}");
     assert_eq!(health(&status, "jaffa").0, "Healthy");
     answers(&http).await;
-    let mended = repository.commit("nodes/galilee.yaml", Some(&node("galilee", "الجليل", ""))).await;
+    let mended = repository.commit("nodes/galilee.yaml", Some(&manifest("galilee", "الجليل", ""))).await;
     application("fateh-nodes", &mended, "Healthy").await;
     is_of_this_generation("galilee").await;
 
@@ -207,7 +200,7 @@ async fn a_commit_becomes_a_node_and_the_application_says_how_it_is() {
     .await;
     application("fateh-nodes", &mended, "Healthy").await;
     // Suspended as git asks is well.
-    let asleep = repository.commit("nodes/jaffa.yaml", Some(&node("jaffa", "يافا", "  state: Suspended\n"))).await;
+    let asleep = repository.commit("nodes/jaffa.yaml", Some(&manifest("jaffa", "يافا", "  state: Suspended\n"))).await;
     let status = application("fateh-nodes", &asleep, "Healthy").await;
     assert_eq!(health(&status, "jaffa").0, "Healthy");
 
@@ -245,7 +238,7 @@ spec:
 async fn content_waits_for_its_approval_as_suspended_and_what_is_annotated_survives_git() {
     argocd().await;
     for name in ["haifa", "acre"] {
-        crate::backbone::apply(name, "").await;
+        apply(name, "").await;
     }
     for name in ["haifa", "acre"] {
         wait_ready(name).await;

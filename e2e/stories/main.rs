@@ -8,6 +8,7 @@ mod disturbing;
 mod docs;
 mod gitops;
 mod hub;
+mod platform;
 mod rollouts;
 mod rotation;
 mod tls;

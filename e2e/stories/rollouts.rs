@@ -4,7 +4,7 @@ use fateh_tests::{Http, eventually};
 use serde_json::{Value, json};
 
 use crate::{
-    backbone::{answers, apply, become_admin, host, invitation, kubectl, kubectl_json, wait_ready},
+    backbone::{answers, apply, apply_text, become_admin, host, invitation, kubectl, kubectl_json, wait_ready},
     hub,
 };
 
@@ -20,10 +20,7 @@ pub async fn distribute(name: &str, nodes: &[&str], version: &str, body: &Value,
     });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let manifest = json!({"apiVersion": "fateh-platform.com/v1alpha1", "kind": "ContentDistribution", "metadata": {"name": name}, "spec": spec});
-    let file = std::env::temp_dir().join(format!("fateh-{name}-{}.json", std::process::id()));
-    std::fs::write(&file, manifest.to_string()).unwrap();
-    kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
-    std::fs::remove_file(file).unwrap();
+    apply_text(&manifest.to_string()).await;
 }
 
 /// The status of a distribution, once it is as it is asked for.

@@ -2,7 +2,10 @@
 
 use fateh_tests::eventually;
 
-use crate::backbone::{answers, apply, host, kubectl, run, wait_ready};
+use crate::{
+    backbone::{answers, apply, apply_text, host, kubectl, run, wait_ready},
+    platform::pods,
+};
 
 const HOST: &str = "certified.example.com";
 const NAMESPACE: &str = "fateh-node-certified";
@@ -12,7 +15,7 @@ async fn certify(subject: &str) {
     let work = std::env::temp_dir().join(format!("fateh-tls-{}", std::process::id()));
     std::fs::create_dir_all(&work).unwrap();
     let file = |name: &str| work.join(name).to_str().unwrap().to_owned();
-    let (key, certificate, secret) = (file("tls.key"), file("tls.crt"), file("secret.json"));
+    let (key, certificate) = (file("tls.key"), file("tls.crt"));
     let (subject, names) = (format!("/CN={subject}"), format!("subjectAltName=DNS:{HOST}"));
     let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"];
     let request =
@@ -20,8 +23,7 @@ async fn certify(subject: &str) {
     run("openssl", &request).await.unwrap();
     let (certificate, key) = (format!("--cert={certificate}"), format!("--key={key}"));
     let make = ["create", "secret", "tls", "learn-tls", "-n", NAMESPACE, &certificate, &key, "--dry-run=client"];
-    std::fs::write(&secret, kubectl(&[&make[..], &["-o", "json"]].concat()).await).unwrap();
-    kubectl(&["apply", "-f", &secret]).await;
+    apply_text(&kubectl(&[&make[..], &["-o", "json"]].concat()).await).await;
     std::fs::remove_dir_all(work).unwrap();
 }
 
@@ -45,14 +47,10 @@ async fn a_new_certificate_of_an_extra_host_is_served_without_a_restart() {
     apply("certified", &format!("  routing: {{extraHosts: [{HOST}], tlsSecretName: learn-tls}}\n")).await;
     wait_ready("certified").await;
     serves("the first").await;
-    let pods = async || {
-        let of_each = "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].restartCount};{end}";
-        kubectl(&["get", "pods", "-n", NAMESPACE, "-o", of_each]).await
-    };
-    let before = pods().await;
+    let before = pods("certified").await;
     certify("the second").await;
     serves("the second").await;
-    assert_eq!(pods().await, before, "no pod was replaced or restarted");
+    assert_eq!(pods("certified").await, before, "no pod was replaced or restarted");
     answers(&host("certified")).await;
     kubectl(&["delete", "localnode", "certified", "--timeout=60s"]).await;
 }

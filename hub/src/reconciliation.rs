@@ -6,7 +6,7 @@ use std::{
 };
 
 use fateh_common::service::error::ApiError;
-use fateh_crds::LocalNode;
+use fateh_crds::{LocalNode, RevenueStatistics, StatisticsStatus};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,24 @@ impl Balance {
     }
 }
 
+fn statistics(node: &LocalNode) -> Option<&StatisticsStatus> {
+    node.status.as_ref()?.statistics.as_ref()
+}
+
+/// What a node says of its money, by currency.
+fn reported(node: &LocalNode) -> &[RevenueStatistics] {
+    statistics(node).map_or(&[], |statistics| &statistics.figures.revenue)
+}
+
+/// What a node took and gave back in a currency, by its report and by the ledger.
+fn balances(said: &RevenueStatistics, received: Option<&Sums>) -> [Balance; 2] {
+    let (gross, refunded) = received.map_or((0, 0), |sums| (sums.gross, sums.refunded));
+    [
+        Balance { recorded: said.gross, pending: said.pending_gross, received: gross },
+        Balance { recorded: said.refunds, pending: said.pending_refunds, received: refunded },
+    ]
+}
+
 /// Compares the reports of nodes with the ledger's totals.
 pub fn compare<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, Sums)]) -> Vec<Compared> {
     let mut received: HashMap<Uuid, BTreeMap<&str, &Sums>> = HashMap::new();
@@ -63,20 +81,19 @@ pub fn compare<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, 
     }
     let mut compared = Vec::new();
     for node in nodes {
-        let statistics = node.status.as_ref().and_then(|status| status.statistics.as_ref());
-        let reported = statistics.map_or(&[][..], |statistics| &statistics.figures.revenue);
+        let reported = reported(node);
         let of_node = fleet::uid(node).and_then(|uid| received.remove(&uid)).unwrap_or_default();
         let currencies: BTreeSet<&str> =
             reported.iter().map(|one| &*one.currency).chain(of_node.keys().copied()).collect();
         for currency in currencies {
             let said = reported.iter().find(|one| one.currency == currency).cloned().unwrap_or_default();
-            let (gross, refunded) = of_node.get(currency).map_or((0, 0), |sums| (sums.gross, sums.refunded));
+            let [revenue, refunds] = balances(&said, of_node.get(currency).copied());
             compared.push(Compared {
                 node: node.name_any(),
                 currency: currency.to_owned(),
-                reported_at: statistics.and_then(|statistics| statistics.reported_at.as_ref()).map(|time| time.0),
-                revenue: Balance { recorded: said.gross, pending: said.pending_gross, received: gross },
-                refunds: Balance { recorded: said.refunds, pending: said.pending_refunds, received: refunded },
+                reported_at: statistics(node).and_then(|statistics| statistics.reported_at.as_ref()).map(|time| time.0),
+                revenue,
+                refunds,
             });
         }
     }
@@ -86,17 +103,12 @@ pub fn compare<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: &[(Uuid, 
 /// Of how many nodes and currencies the ledger lacks what the node says it has sent. A database that a new node took over
 /// has told under the UID of the one before: what counts is all that came under the node's name.
 fn gaps<'a>(nodes: impl Iterator<Item = &'a LocalNode>, by_name: &[(String, Sums)]) -> usize {
-    let received = |name: &str, currency: &str| {
-        let of_name = by_name.iter().find(|(node, sums)| node == name && sums.currency == currency);
-        of_name.map_or((0, 0), |(_, sums)| (sums.gross, sums.refunded))
-    };
+    let received: HashMap<_, _> = by_name.iter().map(|(node, sums)| ((&**node, &*sums.currency), sums)).collect();
     let lacks = |node: &LocalNode| {
-        let statistics = node.status.as_ref().and_then(|status| status.statistics.as_ref());
-        let reported = statistics.map_or(&[][..], |statistics| &statistics.figures.revenue);
-        let lacking = reported.iter().filter(|said| {
-            let (gross, refunded) = received(&node.name_any(), &said.currency);
-            i128::from(said.gross) - i128::from(said.pending_gross) > gross
-                || i128::from(said.refunds) - i128::from(said.pending_refunds) > refunded
+        let name = node.name_any();
+        let lacking = reported(node).iter().filter(|said| {
+            let sums = received.get(&(&*name, &*said.currency)).copied();
+            balances(said, sums).iter().any(|side| side.difference() > 0)
         });
         lacking.count()
     };

@@ -194,14 +194,12 @@ pub fn is_programmed(gateway: &Gateway) -> bool {
 }
 
 fn programmed(gateway: &Gateway, GatewayRef { namespace, name, .. }: &GatewayRef) -> Standing {
-    let all = gateway.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    match conditions::find(all, "Programmed") {
-        Some(Condition { status, .. }) if status == "True" => Standing::Served,
-        Some(Condition { message, .. }) => {
-            Standing::Pending(format!("the Gateway {namespace}/{name} is not programmed: {message}"))
-        }
-        None => Standing::Pending(format!("the Gateway {namespace}/{name} is not programmed yet")),
+    if is_programmed(gateway) {
+        return Standing::Served;
     }
+    let said = gateway.status.as_ref().and_then(|status| conditions::find(&status.conditions, "Programmed"));
+    let why = said.map_or(" yet".to_owned(), |said| format!(": {}", said.message));
+    Standing::Pending(format!("the Gateway {namespace}/{name} is not programmed{why}"))
 }
 
 #[cfg(test)]

@@ -7,34 +7,25 @@ use std::{
 
 use fateh_tests::{eventually, variable};
 
-use crate::backbone::{answers, apply, host, kubectl, kubectl_json, run, wait_ready};
+use crate::{
+    backbone::{answers, apply, apply_text, host, kubectl, kubectl_json, wait_ready},
+    platform::{file, upgrade},
+};
 
 const NODE: &str = "portal";
 
 async fn route_by(mode: &str) {
-    let chart = format!("{}/../../charts/fateh", variable("FATEH_CLUSTER"));
-    let values = format!("routing.mode={mode},routing.gateway.namespace=gateways,routing.gateway.name=public");
-    run("helm", &["upgrade", "fateh", &chart, "--namespace=fateh-system", "--reuse-values", "--set", &values])
-        .await
-        .unwrap_or_else(|error| panic!("helm upgrade: {error}"));
+    upgrade(&[format!("routing.mode={mode},routing.gateway.namespace=gateways,routing.gateway.name=public")]).await;
     kubectl(&["rollout", "status", "deployment/fateh-operator", "-n", "fateh-system", "--timeout=60s"]).await;
 }
 
 /// Applies the Gateway that the project ships, at the port of the local ingress controller.
 async fn apply_gateway() {
-    let shipped = format!("{}/../../manifests/gateway.yaml", variable("FATEH_CLUSTER"));
-    let text = std::fs::read_to_string(shipped).unwrap().replace("port: 443", "port: 8443");
-    let file = std::env::temp_dir().join(format!("fateh-gateway-{}.yaml", std::process::id()));
-    std::fs::write(&file, text).unwrap();
-    kubectl(&["apply", "-f", file.to_str().unwrap()]).await;
-    std::fs::remove_file(file).unwrap();
+    apply_text(&file("manifests/gateway.yaml").replace("port: 443", "port: 8443")).await;
     let pki = variable("FATEH_PKI");
     let (certificate, key) = (format!("--cert={pki}/wildcard.crt"), format!("--key={pki}/wildcard.key"));
-    let secret = ["create", "secret", "tls", "wildcard-tls", "-n", "gateways", &certificate, &key];
-    let there = run("kubectl", &["get", "secret", "wildcard-tls", "-n", "gateways"]).await.is_ok();
-    if !there {
-        kubectl(&secret).await;
-    }
+    let make = ["create", "secret", "tls", "wildcard-tls", "-n", "gateways", &certificate, &key];
+    apply_text(&kubectl(&[&make[..], &["--dry-run=client", "-o", "json"]].concat()).await).await;
     kubectl(&["wait", "--for=condition=Programmed", "gateway/public", "-n", "gateways", "--timeout=30s"]).await;
 }
 

@@ -1,12 +1,9 @@
 //! The chart's life: tried, uninstalled while nodes go on, and installed again over what was kept.
 
-use fateh_tests::variable;
-
-use crate::backbone::{answers, apply, become_admin, host, invitation, kubectl, kubectl_json, run, sql, wait_ready};
-
-async fn helm(arguments: &[&str]) -> String {
-    run("helm", arguments).await.unwrap_or_else(|error| panic!("helm {arguments:?}: {error}"))
-}
+use crate::{
+    backbone::{answers, apply, become_admin, host, invitation, kubectl, kubectl_json, sql, wait_ready},
+    platform::{helm, pods, rolled_out, root},
+};
 
 #[tokio::test]
 async fn an_installation_is_tried_taken_away_and_put_back_with_all_nodes_kept() {
@@ -29,9 +26,7 @@ async fn an_installation_is_tried_taken_away_and_put_back_with_all_nodes_kept() 
     let values = helm(&["get", "values", "fateh", "--namespace=fateh-system", "--output=yaml"]).await;
     let file = std::env::temp_dir().join(format!("fateh-values-{}.yaml", std::process::id()));
     std::fs::write(&file, values).unwrap();
-    let pods =
-        async || kubectl(&["get", "pods", "-n", "fateh-node-lasting", "-o", "jsonpath={.items[*].metadata.uid}"]).await;
-    let before = pods().await;
+    let before = pods("lasting").await;
     helm(&["uninstall", "fateh", "--namespace=fateh-system", "--wait", "--timeout=2m"]).await;
     helm(&["uninstall", "fateh-crds", "--wait"]).await;
     // Types, nodes, database server and data are kept, and people work on.
@@ -40,18 +35,15 @@ async fn an_installation_is_tried_taken_away_and_put_back_with_all_nodes_kept() 
     kubectl(&["get", "databaseserver", "default"]).await;
     assert_eq!(http.get("/api/local/users", Some(&token)).await.status, 200);
 
-    let root = format!("{}/../..", variable("FATEH_CLUSTER"));
+    let root = root();
     helm(&["install", "fateh-crds", &format!("{root}/charts/fateh-crds")]).await;
     let chart = format!("{root}/charts/fateh");
     helm(&["install", "fateh", &chart, "--namespace=fateh-system", "--values", file.to_str().unwrap()]).await;
     std::fs::remove_file(file).unwrap();
-    for deployment in ["fateh-operator", "fateh-hub"] {
-        kubectl(&["rollout", "status", &format!("deployment/{deployment}"), "-n", "fateh-system", "--timeout=120s"])
-            .await;
-    }
+    rolled_out().await;
     super::all_report().await;
     wait_ready("lasting").await;
-    assert_eq!(pods().await, before, "no pod was restarted by all of it");
+    assert_eq!(pods("lasting").await, before, "no pod was restarted by all of it");
     assert_eq!(http.get("/api/local/users", Some(&token)).await.status, 200);
     // It is looked after again.
     apply("lasting", "  runtime: {replicas: 2}\n").await;

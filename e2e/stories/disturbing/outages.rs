@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use fateh_tests::{eventually, variable};
 
-use crate::backbone::{answers, apply, become_admin, host, invitation, kubectl, run, sql, wait_ready};
+use crate::{
+    backbone::{answers, apply, become_admin, host, invitation, kubectl, run, sql, wait_ready},
+    platform::pods,
+};
 
 /// How long an outage lasts: a minute in `make soak`.
 pub fn outage() -> Duration {
@@ -14,12 +17,6 @@ pub fn outage() -> Duration {
 pub async fn part(act: &str, name: &str) {
     let script = format!("{}/part.sh", variable("FATEH_CLUSTER"));
     run(&script, &[act, name]).await.unwrap_or_else(|error| panic!("{act} {name}: {error}"));
-}
-
-/// The pods of a node and how often their containers were restarted.
-async fn pods(node: &str) -> String {
-    let columns = "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";
-    kubectl(&["get", "pods", "-n", &format!("fateh-node-{node}"), "-o", columns]).await
 }
 
 async fn condition(node: &str, kind: &str) -> (String, String) {

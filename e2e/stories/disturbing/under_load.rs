@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,10 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::outages::part;
-use crate::backbone::{answers, apply, become_admin, host, invitation, kubectl, kubectl_json, run, wait_ready};
+use crate::{
+    backbone::{answers, apply, become_admin, host, invitation, kubectl, kubectl_json, run, wait_ready},
+    platform::{ctr, helm, rolled_out, upgrade},
+};
 
 const NODES: [&str; 3] = ["first-school", "second-school", "third-school"];
 /// Requests in a second, to all nodes together.
@@ -134,10 +136,7 @@ fn failures(outcomes: &[Outcome], expected: impl Fn(&Outcome) -> bool) -> Vec<&s
 }
 
 async fn settled() {
-    for deployment in ["fateh-operator", "fateh-hub"] {
-        kubectl(&["rollout", "status", &format!("deployment/{deployment}"), "-n", "fateh-system", "--timeout=120s"])
-            .await;
-    }
+    rolled_out().await;
     future::join_all(NODES.map(async |node| {
         let namespace = format!("fateh-node-{node}");
         kubectl(&["rollout", "status", "deployment/node", "-n", &namespace, "--timeout=120s"]).await;
@@ -148,33 +147,23 @@ async fn settled() {
 
 /// The same programs under another tag, which to Kubernetes is another version.
 async fn another_tag(image: &str) -> String {
-    let (socket, another) = (format!("{}/containerd.sock", variable("FATEH_RUN")), format!("{image}-next"));
-    let tag = ["--address", &socket, "--namespace", "k8s.io", "images", "tag", "--force", image, &another];
-    run("ctr", &tag).await.unwrap_or_else(|error| panic!("tag {image}: {error}"));
+    let another = format!("{image}-next");
+    ctr(&["images", "tag", "--force", image, &another]).await;
     another
 }
 
 #[tokio::test]
 async fn an_upgrade_of_operator_hub_and_nodes_fails_no_request() {
     let work = Work::begin("upgrade").await;
-    let chart = Path::new(&variable("FATEH_CLUSTER")).join("../../charts/fateh");
-    let values = run("helm", &["get", "values", "fateh", "-n", "fateh-system", "-o", "json"]).await.unwrap();
+    let values = helm(&["get", "values", "fateh", "-n", "fateh-system", "-o", "json"]).await;
     let values: serde_json::Value = serde_json::from_str(&values).unwrap();
-    let mut upgrade = vec![
-        "upgrade".to_owned(),
-        "fateh".into(),
-        chart.to_str().unwrap().into(),
-        "--namespace=fateh-system".into(),
-        "--reuse-values".into(),
-    ];
-    let mut before = Vec::new();
+    let (mut before, mut next) = (Vec::new(), Vec::new());
     for part in ["operator", "hub", "node"] {
         let image = values[part]["image"].as_str().unwrap();
-        upgrade.extend(["--set".to_owned(), format!("{part}.image={}", another_tag(image).await)]);
-        before.extend(["--set".to_owned(), format!("{part}.image={image}")]);
+        next.push(format!("{part}.image={}", another_tag(image).await));
+        before.push(format!("{part}.image={image}"));
     }
-    let arguments: Vec<_> = upgrade.iter().map(String::as_str).collect();
-    run("helm", &arguments).await.unwrap_or_else(|error| panic!("helm upgrade: {error}"));
+    upgrade(&next).await;
     let upgraded = |node: &'static str| async move {
         let deployment = kubectl_json(&["get", "deployment", "node", "-n", &format!("fateh-node-{node}")]).await;
         deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().ends_with("-next")
@@ -198,8 +187,7 @@ async fn an_upgrade_of_operator_hub_and_nodes_fails_no_request() {
     );
     money_is_all_there(&outcomes).await;
 
-    let back: Vec<_> = upgrade[..5].iter().chain(&before).map(String::as_str).collect();
-    run("helm", &back).await.unwrap_or_else(|error| panic!("helm upgrade, back: {error}"));
+    upgrade(&before).await;
     settled().await;
     super::all_report().await;
     for node in NODES {
