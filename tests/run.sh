@@ -120,8 +120,13 @@ run_tests() { # PROGRAM [ARGUMENTS]
   shift
   (cd "$root" && KUBECONFIG=$state/admin.kubeconfig FATEH_OPERATOR_PASSWORD=$operator_password \
     FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port FATEH_LOGS=$log FATEH_PROGRAMS=$programs FATEH_HELM=$bin/helm FATEH_PGBENCH=$postgres_bin/pgbench \
-    FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state FATEH_HUB=http://127.0.0.1:${hub_port:-} \
+    FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state FATEH_HUB=http://127.0.0.1:${hub_port:-} FATEH_COLLECTOR=127.0.0.1:${collector_port:-} \
     RUST_BACKTRACE=0 cargo test --locked -p fateh-tests --test "$program" -- "$@")
+}
+
+# The same, of programs that send traces.
+traced() {
+  (export "${traces[@]}" && run_tests "$@")
 }
 
 echo "integration environment:"
@@ -176,9 +181,11 @@ fi
 api_server integration
 step "operator, with the rights of the chart"
 operator_kubeconfig
-read -r hub_port hub_management < <(python3 "$tests/free-ports.py" 2)
+read -r hub_port hub_management collector_port < <(python3 "$tests/free-ports.py" 3)
+# A test listens there for a while; traces of other tests are lost, and nobody waits for them.
+traces=(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$collector_port" OTEL_BSP_SCHEDULE_DELAY=200)
 kubectl create token fateh-operator -n fateh-system --duration=4h --audience=https://hub.fateh-platform.com > "$state/hub-token"
-launch operator env KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$programs/fateh-operator" --log-format=json \
+launch operator env "${traces[@]}" KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$programs/fateh-operator" --log-format=json \
   --node-image=registry.test/node-runtime:1 --report-interval=2 --probe-interval=2 --management-address="127.0.0.1:0" \
   --hub-url="http://127.0.0.1:$hub_port" --hub-token="$state/hub-token" --hub-database-server=pg18 --hub-admin-email=root@example.com --hub-key-days=0.00052 --hub-key-lead=1
 kubectl wait --for=condition=Reachable --timeout=60s databaseserver/pg15 databaseserver/pg18 >/dev/null
@@ -192,14 +199,15 @@ launch hub env KUBECONFIG="$state/hub.kubeconfig" FATEH_MOUNTS="$state/hub" "$pr
 await 30 "the hub" curl -sf -o /dev/null "http://127.0.0.1:$hub_management/readyz"
 finish
 case $suite in
-  integration | node | hub) run_tests "$suite" "$@" ;;
+  hub) traced hub "$@" ;;
+  integration | node) run_tests "$suite" "$@" ;;
   load) run_tests load --test-threads 1 --show-output "$@" ;;
   # One at a time: each crashes the PostgreSQL that the other would be looking into.
   ledger) run_tests ledger --test-threads 1 --show-output "$@" ;;
   all)
     run_tests integration "$@"
     run_tests node "$@"
-    run_tests hub "$@"
+    traced hub "$@"
     # One at a time, because they measure; and they crash PostgreSQL.
     run_tests load --test-threads 1 --show-output "$@"
     run_tests ledger --test-threads 1 --show-output "$@"

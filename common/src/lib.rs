@@ -11,4 +11,5 @@ pub mod money;
 pub mod service;
 pub mod sql;
 pub mod telemetry;
+pub mod tls;
 pub mod tokens;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
-use fateh_common::telemetry::LogFormat;
+use fateh_common::telemetry::Telemetry;
 use ipnet::IpNet;
 
 /// Serves the centre's API.
@@ -38,9 +38,9 @@ pub struct Arguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "FATEH_MANAGEMENT_ADDRESS", default_value = "0.0.0.0:8081")]
     pub management_address: SocketAddr,
-    /// `json` or `text`.
-    #[arg(long, env = "FATEH_LOG_FORMAT", default_value = "json")]
-    pub log_format: LogFormat,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 }
 
 impl Arguments {

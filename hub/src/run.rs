@@ -42,9 +42,6 @@ pub enum RunError {
     /// There is no way to the API server.
     #[error("find the API server")]
     Kubernetes(#[source] Box<kube::Error>),
-    /// Another part of the program has chosen a TLS provider first.
-    #[error("a TLS provider was installed before ours")]
-    TlsProvider,
 }
 
 /// Ready while the database answers with a schema that this hub knows, and once the nodes are listed.
@@ -78,7 +75,6 @@ impl Readiness for Serves {
 /// # Errors
 /// When it cannot start.
 pub async fn run(arguments: Arguments) -> Result<(), RunError> {
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| RunError::TlsProvider)?;
     words::install(&WORDS);
     let stop = lifecycle::cancelled_by_signals()?;
     let keys = KeyRing::read(arguments.mounts.clone(), &arguments.issuer())?;

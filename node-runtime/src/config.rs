@@ -9,7 +9,7 @@ use std::{
 use clap::Parser;
 use fateh_common::{
     service::files::{self, FileError},
-    telemetry::LogFormat,
+    telemetry::Telemetry,
 };
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -27,9 +27,9 @@ pub struct Arguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "FATEH_MANAGEMENT_ADDRESS", default_value = "0.0.0.0:8081")]
     pub management_address: SocketAddr,
-    /// `json` or `text`.
-    #[arg(long, env = "FATEH_LOG_FORMAT", default_value = "json")]
-    pub log_format: LogFormat,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 }
 
 /// The node, as the operator describes it in the ConfigMap `node`.

@@ -195,6 +195,7 @@ async fn tell(api: &Api<NodeContent>, content: &NodeContent, said: &[ContentAckn
 }
 
 /// Carries one item out, and notes what came of it.
+#[tracing::instrument(level = "debug", name = "content", skip_all, fields(item.distribution, item.revision))]
 async fn carry_out(state: &AppState, item: &ContentItem, before: Option<&Known>) -> Result<(), Delay> {
     let outcome = match item.removal {
         Some(how) => remove(state, item, how, before).await,

@@ -6,6 +6,7 @@ use fateh_common::{
     catalogue::{CONTENT_PATH, Digest, MAX_BODY},
     hub::{IDENTITY_PATH, IdentityAnswer, IdentityRequest, JWKS_PATH, SYNC_PATH, SyncAnswer, SyncBatch},
     service::error::ApiError,
+    telemetry::traces,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header::RANGE};
 use serde::{Serialize, de::DeserializeOwned};
@@ -106,7 +107,7 @@ impl Hub {
     /// When they cannot be had.
     pub async fn jwks(&self) -> Result<String, HubError> {
         let Way { url, client, .. } = self.way.as_ref().ok_or(HubError::None)?;
-        let response = successful(client.get(format!("{url}{JWKS_PATH}")).send().await?)?;
+        let response = successful(client.get(format!("{url}{JWKS_PATH}")).headers(traces::headers()).send().await?)?;
         let mut bytes = Vec::new();
         append(response, &mut bytes, MAX_JWKS, HubError::Unreadable).await?;
         String::from_utf8(bytes).map_err(|_| HubError::Unreadable)
@@ -122,7 +123,7 @@ impl Hub {
         let mut bytes = Vec::new();
         let mut broken = 0;
         loop {
-            let request = client.get(&address);
+            let request = client.get(&address).headers(traces::headers());
             let request =
                 if bytes.is_empty() { request } else { request.header(RANGE, format!("bytes={}-", bytes.len())) };
             match receive(request, &mut bytes).await {
@@ -137,7 +138,7 @@ impl Hub {
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, HubError> {
         let Way { url, token, client } = self.way.as_ref().ok_or(HubError::None)?;
         let token = tokio::fs::read_to_string(token).await?;
-        let request = client.post(format!("{url}{path}")).bearer_auth(token.trim()).json(body);
+        let request = client.post(format!("{url}{path}")).headers(traces::headers()).bearer_auth(token.trim()).json(body);
         Ok(successful(request.send().await?)?.json().await?)
     }
 }

@@ -1,14 +1,18 @@
 //! The node runtime's binary: arguments in, exit code out.
 
 use clap::Parser;
+use fateh_common::tls;
 use fateh_node_runtime::{Arguments, run};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
-    fateh_common::telemetry::init(arguments.log_format);
-    run(arguments).await.map_err(|error| {
+    tls::use_ring()?;
+    let traces = arguments.telemetry.start("fateh-node")?;
+    let ended = run(arguments).await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "the node runtime stopped");
         error.into()
-    })
+    });
+    traces.finish();
+    ended
 }

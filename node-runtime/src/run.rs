@@ -50,9 +50,6 @@ pub enum RunError {
     /// The way to the hub cannot be prepared.
     #[error("prepare the way to the hub")]
     Hub(#[from] HubError),
-    /// Another part of the program has chosen a TLS provider first.
-    #[error("a TLS provider was installed before ours")]
-    TlsProvider,
 }
 
 /// Ready while the database answers with a schema that this runtime knows.
@@ -78,7 +75,6 @@ impl Readiness for DatabaseAnswers {
 /// # Errors
 /// When it cannot start.
 pub async fn run(arguments: Arguments) -> Result<(), RunError> {
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| RunError::TlsProvider)?;
     words::install(&WORDS);
     let stop = lifecycle::cancelled_by_signals()?;
     let node = config::read_node(&arguments.mounts)?;

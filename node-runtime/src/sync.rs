@@ -98,6 +98,7 @@ pub async fn count(state: &AppState) -> Result<Waiting, sqlx::Error> {
 ///
 /// # Errors
 /// When nothing, or not everything, could be sent. What was not is still there.
+#[tracing::instrument(level = "debug", name = "sync", skip_all)]
 pub async fn tell(state: &AppState, everything: bool) -> Result<Told, SyncError> {
     let holder = state.replica;
     let mut told = Told::default();

@@ -84,6 +84,7 @@ async fn reconcile(server: Arc<DatabaseServer>, context: Arc<Context>) -> Result
 }
 
 /// Asks the server about itself, and in one query about all its nodes' databases.
+#[tracing::instrument(level = "debug", skip_all)]
 async fn ask(context: &Context, server: &Arc<DatabaseServer>) -> Result<ServerFacts, Failure> {
     let connection = connect(context, Arc::clone(server)).await?.server;
     let facts = connection.facts().await?;

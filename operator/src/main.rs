@@ -1,7 +1,10 @@
 //! The operator's binary: arguments in, exit code out.
 
 use clap::Parser;
-use fateh_common::telemetry::LogFormat;
+use fateh_common::{
+    telemetry::{LogFormat, Telemetry, traces::Collector},
+    tls,
+};
 use fateh_operator::{Settings, run, trial};
 
 /// Reconciles LocalNodes and DatabaseServers.
@@ -24,8 +27,9 @@ enum Instead {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { settings, instead } = Arguments::parse();
+    tls::use_ring()?;
     if let Some(Instead::Trial(trial)) = instead {
-        fateh_common::telemetry::init(LogFormat::Text);
+        Telemetry { log_format: LogFormat::Text, traces: Collector::default() }.start("fateh-trial")?;
         return trial.run().await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "the trial failed");
             error.into()
@@ -33,9 +37,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // Clap asks for the settings unless there is something else to do.
     let settings = settings.unwrap_or_else(Settings::parse);
-    fateh_common::telemetry::init(settings.log_format);
-    run(settings).await.map_err(|error| {
+    let traces = settings.telemetry.start("fateh-operator")?;
+    let ended = run(settings).await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "the operator stopped");
         error.into()
-    })
+    });
+    traces.finish();
+    ended
 }

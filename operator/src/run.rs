@@ -69,9 +69,6 @@ pub enum RunError {
     /// The way to the hub cannot be prepared.
     #[error("prepare the way to the hub")]
     Hub(#[source] reqwest::Error),
-    /// Another part of the program has chosen a TLS provider first.
-    #[error("a TLS provider was installed before ours")]
-    TlsProvider,
 }
 
 /// Ready while standing by, and as the leader once both caches are filled.
@@ -136,7 +133,6 @@ async fn cluster(client: &Client, stop: &CancellationToken) -> Option<String> {
 /// # Errors
 /// When it cannot start.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| RunError::TlsProvider)?;
     let stop = lifecycle::cancelled_by_signals().map_err(RunError::Signals)?;
     let config = Config::infer().await.map_err(kube::Error::InferConfig)?;
     // The election has a client of its own: the fence does not stand in its way.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use fateh_common::telemetry::LogFormat;
+use fateh_common::telemetry::Telemetry;
 
 use crate::gateway::GatewayRef;
 
@@ -40,9 +40,9 @@ pub struct Settings {
     /// Seconds between two full listings, which find what a watch has missed.
     #[arg(long, env = "FATEH_RESYNC_INTERVAL", default_value = "1800", value_parser = seconds)]
     pub resync_interval: Duration,
-    /// `json` or `text`.
-    #[arg(long, env = "FATEH_LOG_FORMAT", default_value = "json")]
-    pub log_format: LogFormat,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 }
 
 /// How nodes are reached.
@@ -142,6 +142,9 @@ pub struct NetworkSettings {
     /// Address ranges of an ingress controller outside the cluster, comma-separated.
     #[arg(long, env = "FATEH_INGRESS_CIDRS", value_delimiter = ',')]
     pub ingress_cidrs: Vec<String>,
+    /// Namespace of the collector of traces, whose pods listen at its endpoint's port.
+    #[arg(long, env = "FATEH_TRACING_NAMESPACE")]
+    pub tracing_namespace: Option<String>,
     /// Namespace of those who gather metrics.
     #[arg(long, env = "FATEH_MONITORING_NAMESPACE")]
     pub monitoring_namespace: Option<String>,

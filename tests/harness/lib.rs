@@ -5,6 +5,7 @@ mod accounts;
 pub mod agents;
 pub mod api_proxy;
 pub mod catalogue;
+pub mod collector;
 pub mod figures;
 pub mod fuzz;
 mod http;

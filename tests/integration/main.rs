@@ -24,5 +24,6 @@ mod rollouts;
 mod rotation;
 mod routing;
 mod states;
+mod traces;
 mod unreachable;
 mod upgrades;

@@ -22,3 +22,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   {{- end }}
 {{- end -}}
 {{- end -}}
+
+{{/* What a program is told about traces. */}}
+{{- define "fateh.tracing" -}}
+{{- with .Values.tracing.endpoint -}}
+- --otlp-endpoint={{ . }}
+- --trace-ratio={{ $.Values.tracing.ratio }}
+{{- end -}}
+{{- end -}}

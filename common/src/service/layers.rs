@@ -18,7 +18,7 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use tracing::Span;
+use tracing::{Span, field};
 use utoipa::openapi::{OpenApi, OpenApiBuilder, info::InfoBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
@@ -28,6 +28,7 @@ use super::{
     metrics::{self, Requests},
     openapi,
 };
+use crate::telemetry::traces;
 
 const REQUEST_ID: &str = "x-request-id";
 /// A body is no larger, where a route does not say otherwise.
@@ -60,7 +61,7 @@ pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, reque
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         // Within what sheds load: a request that is refused costs as little as it can.
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(note_answer).on_failure(()))
         .layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(refuse))
@@ -110,7 +111,15 @@ fn forget_strange_id(mut request: Request) -> Request {
 fn span(request: &Request) -> Span {
     let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
-    tracing::info_span!("request", id, method = %request.method(), route)
+    let span = tracing::info_span!(
+        "request", id, method = %request.method(), route, otel.name = field::Empty, otel.kind = field::Empty
+    );
+    traces::serves(&span, request.method(), route, request.headers());
+    span
+}
+
+fn note_answer<B>(response: &Response<B>, _: Duration, span: &Span) {
+    traces::answered(span, response.status());
 }
 
 async fn not_found(request: Request) -> Response {

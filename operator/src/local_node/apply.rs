@@ -114,6 +114,7 @@ async fn stop(
 }
 
 /// Creates the namespace, or recognises it by its mark. Never applied over: adopting is the danger.
+#[tracing::instrument(level = "debug", skip_all)]
 async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Failure> {
     let api = Api::<Namespace>::all(context.client.clone());
     let name = node.slug.namespace();
@@ -153,6 +154,7 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
     apply_part(&api, "put the namespace's labels right", &name, &part).await
 }
 
+#[tracing::instrument(level = "debug", skip_all)]
 async fn ensure_database(
     context: &Context,
     resource: &LocalNode,

@@ -281,6 +281,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn pods_send_traces_where_the_operator_does_and_may_reach_the_collector() {
+        let mut settings = settings();
+        settings.telemetry.traces.otlp_endpoint = Some("http://collector.tracing:4318".parse().unwrap());
+        settings.telemetry.traces.trace_ratio = 0.1;
+        settings.network.tracing_namespace = Some("tracing".to_owned());
+        let children = build(&valid(json!({})), &settings, &server(), "c0ffee");
+        let pod = children.deployment.spec.unwrap().template.spec.unwrap();
+        let egress = children.network_policy.spec.unwrap().egress.unwrap();
+        insta::assert_yaml_snapshot!("traces", (&pod.containers[0].env, &egress[3]));
+    }
+
+    #[test]
     fn a_node_at_rest_has_no_pods_no_route_and_no_budget() {
         for state in [NodeState::Suspended, NodeState::Inactive] {
             let children = build(&ValidNode { state, ..full() }, &settings(), &server(), "c0ffee");

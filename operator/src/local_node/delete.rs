@@ -35,6 +35,7 @@ pub async fn step(context: &Context, node: &LocalNode) -> Result<Step, Failure> 
     release_database(context, node, &slug, uid).await
 }
 
+#[tracing::instrument(level = "debug", skip_all)]
 async fn delete_namespace(context: &Context, slug: &Slug, uid: &str) -> Result<Option<Step>, Failure> {
     let api = Api::<Namespace>::all(context.client.clone());
     let name = slug.namespace();
@@ -61,6 +62,7 @@ fn waiting_for(name: &str, namespace: &Namespace) -> String {
     format!("namespace {name} is being deleted: {}", remaining.join("; "))
 }
 
+#[tracing::instrument(level = "debug", skip_all)]
 async fn release_database(context: &Context, node: &LocalNode, slug: &Slug, uid: String) -> Result<Step, Failure> {
     // The choice of a server is recorded before anything is made on it.
     let Some(database) = node.status.as_ref().and_then(|status| status.database.as_ref()) else {

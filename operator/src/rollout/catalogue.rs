@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use fateh_common::catalogue::{Digest, Manifest, VERSION_PATH};
+use fateh_common::{
+    catalogue::{Digest, Manifest, VERSION_PATH},
+    telemetry::traces,
+};
 use fateh_crds::ContentDistributionSpec;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
@@ -108,7 +111,7 @@ impl Catalogue {
             .await
             .map_err(|error| Failure::Hub(format!("read the token for the hub: {error}")))?;
         let answer =
-            request.bearer_auth(token.trim()).header("content-type", "application/json").send().await.map_err(away)?;
+            request.headers(traces::headers()).bearer_auth(token.trim()).header("content-type", "application/json").send().await.map_err(away)?;
         match answer.status() {
             status if status.is_success() => Ok(answer),
             StatusCode::CONFLICT | StatusCode::NOT_FOUND => Ok(answer),

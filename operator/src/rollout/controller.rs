@@ -164,6 +164,7 @@ enum Course {
 
 impl Controller {
     /// Plans, and does what follows from it. When distributions are to be looked at again though nothing happens.
+    #[tracing::instrument(level = "debug", name = "rollouts", skip_all)]
     async fn pass(&mut self, asked: Option<&BTreeSet<String>>, now: Timestamp) -> Vec<(String, Timestamp)> {
         let distributions = self.distributions();
         let fleet = self.fleet();

@@ -93,12 +93,7 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
             image: Some(image(node, settings).to_owned()),
             image_pull_policy: Some(settings.runtime.node_image_pull_policy.clone()),
             ports: Some(vec![port("http", HTTP_PORT), port("management", MANAGEMENT_PORT)]),
-            // glibc would keep the buffers of password hashing for ever.
-            env: Some(vec![EnvVar {
-                name: "MALLOC_MMAP_THRESHOLD_".to_owned(),
-                value: Some("131072".to_owned()),
-                value_from: None,
-            }]),
+            env: Some(environment(node, settings)),
             liveness_probe: Some(probe("/livez", 10, 3)),
             readiness_probe: Some(probe("/readyz", 2, 2)),
             startup_probe: Some(probe("/livez", 1, 60)),
@@ -120,6 +115,19 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
         volumes: Some(volumes),
         ..PodSpec::default()
     }
+}
+
+fn environment(node: &ValidNode, settings: &Settings) -> Vec<EnvVar> {
+    let variable = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    // glibc would keep the buffers of password hashing for ever.
+    let mut variables = vec![variable("MALLOC_MMAP_THRESHOLD_", "131072".to_owned())];
+    let traces = &settings.telemetry.traces;
+    if let Some(endpoint) = &traces.otlp_endpoint {
+        variables.push(variable("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_string()));
+        variables.push(variable("OTEL_TRACES_SAMPLER_ARG", traces.trace_ratio.to_string()));
+        variables.push(variable("OTEL_RESOURCE_ATTRIBUTES", format!("fateh.node={}", node.slug)));
+    }
+    variables
 }
 
 fn port(name: &str, number: i32) -> ContainerPort {

@@ -9,10 +9,13 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
+use http::Uri;
+
 use super::{HTTP_PORT, MANAGEMENT_PORT, metadata};
 use crate::{local_node::validate::ValidNode, settings::Settings};
 
-/// Denies everything but: in from the ingress controller, and from those who gather metrics; out to DNS, the hub, the API server and the database.
+/// Denies everything but: in from the ingress controller, and from those who gather metrics; out to DNS, the hub, the API
+/// server, the database and the collector of traces.
 pub fn build_network_policy(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec) -> NetworkPolicy {
     let network = &settings.network;
     let ingress_peers: Vec<_> = network
@@ -34,6 +37,10 @@ pub fn build_network_policy(node: &ValidNode, settings: &Settings, server: &Data
     if !network.api_server_cidrs.is_empty() {
         let peers = network.api_server_cidrs.iter().map(|cidr| at(cidr)).collect();
         egress.push(out(peers, vec![port("TCP", 443), port("TCP", 6443)]));
+    }
+    let collector = settings.telemetry.traces.otlp_endpoint.as_ref().and_then(Uri::port_u16);
+    if let (Some(namespace), Some(listens)) = (&network.tracing_namespace, collector) {
+        egress.push(out(vec![in_namespace(namespace)], vec![port("TCP", listens.into())]));
     }
     if !server.cidrs.is_empty() {
         egress.push(out(server.cidrs.iter().map(|cidr| at(cidr)).collect(), vec![port("TCP", server.port)]));
