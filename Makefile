@@ -2,8 +2,10 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 export CARGO_PROFILE_DEV_DEBUG = line-tables-only
-# The project brings its own cluster; a kubeconfig of the user's is never touched.
+# The project brings its own cluster; a kubeconfig of the user's is touched only where it is asked to be.
+ifneq ($(CLUSTER),current)
 unexport KUBECONFIG
+endif
 
 .PHONY: help
 help: ## List the targets

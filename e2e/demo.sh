@@ -2,9 +2,19 @@
 # The main job, end to end: a cluster, the platform, three nodes, the first admin of one of them,
 # a user, a course rolled out in stages, a fourth node by the hub's API with revenue on it, and what `kubectl` and the hub show of
 # it. Everything is left running. A second run takes seconds.
+# CLUSTER=current: on the user's own cluster, instead of one of this machine.
 source "$(dirname "$0")/cluster/lib.sh"
-"$here/up.sh"
-"$here/deploy.sh"
+case ${CLUSTER:-local} in
+  local)
+    "$here/up.sh"
+    "$here/deploy.sh"
+    password_file=$dev/admin-password
+    reach() { curl --cacert "$dev/ca.crt" --resolve "$host:$public_port:127.0.0.1" "$@"; }
+    plugin() { PATH=$bin:$PATH KUBECONFIG=$dev/kubeconfig kubectl-fateh "$@"; }
+    ;;
+  current) source "$here/current.sh" ;;
+  *) fail "CLUSTER is local or current, and not $CLUSTER" ;;
+esac
 
 echo "nodes:"
 step "apply riyadh, cairo and jakarta"
@@ -15,11 +25,11 @@ kubectl wait --for=condition=Ready --timeout=120s localnode/riyadh localnode/cai
 finish
 
 # at HOST: whom `call` speaks to from here on.
-at() { host=$1.$base_domain url=https://$1.$base_domain:8443; }
+at() { host=$1.$base_domain url=https://$1.$base_domain:$public_port; }
 # call METHOD PATH [TOKEN [HEADER]] with the body on standard input: prints the envelope; fails on a refusal, showing it.
 call() {
   local answer
-  answer=$(curl -sS --max-time 20 --cacert "$dev/ca.crt" --resolve "$host:8443:127.0.0.1" -X "$1" "$url$2" \
+  answer=$(reach -sS --max-time 20 -X "$1" "$url$2" \
     -H 'Content-Type: application/json' -H 'Accept-Language: en' ${3:+-H "Authorization: Bearer $3"} \
     ${4:+-H "$4"} ${5:+-H "$5"} --data-binary @-)
   [ "$(jq -r .success <<< "$answer")" = true ] || fail "$1 $2: $answer"
@@ -27,7 +37,7 @@ call() {
 }
 # route PATH: waits until the ingress controller has heard of the host; the route is applied before.
 route() {
-  await 30 "the route of $host" curl -fsS --max-time 5 --cacert "$dev/ca.crt" --resolve "$host:8443:127.0.0.1" "$url$1"
+  await 30 "the route of $host" reach -fsS --max-time 5 "$url$1"
 }
 # password FILE: prints the one that is kept there, made anew the first time. Kept from a run that ended in between.
 password() {
@@ -40,7 +50,6 @@ invited() { kubectl get secret "$1" -n "$2" -o jsonpath='{.data.token}' 2>/dev/n
 at riyadh
 route /api/local/node
 
-password_file=$dev/admin-password
 # enter NODE USERNAME EMAIL: the access token of the node's first admin, who accepts the invitation the first time.
 enter() {
   local token password
@@ -82,7 +91,7 @@ at riyadh
 id=$(call GET '/api/local/content?language=ar' "$access" < /dev/null | jq -r '[.data.content[] | select(.type == "course")][0].id')
 piece=$(call GET "/api/local/content/$id" "$access" < /dev/null)
 if [ "$(jq .data.isCustomized <<< "$piece")" = false ]; then
-  tag=$(curl -sS -o /dev/null -D - --cacert "$dev/ca.crt" --resolve "$host:8443:127.0.0.1" -H "Authorization: Bearer $access" \
+  tag=$(reach -sS -o /dev/null -D - -H "Authorization: Bearer $access" \
     -H 'Accept-Language: en' "$url/api/local/content/$id" | tr -d '\r' | awk 'tolower($1) == "etag:" {print $2}')
   jq '{content: (.data.content | .lessons += [{id: "riyadh", title: "من الرياض", text: "أمثلة من سوق الرياض"}])}' <<< "$piece" \
     | call PATCH "/api/local/content/$id" "$access" "If-Match: $tag" >/dev/null
@@ -128,7 +137,24 @@ arrived() { [ "$(gross)" != "$before" ]; }
 await 60 "the revenue in the hub's statistics" arrived
 echo "  the hub's statistics: amman has received $(gross) JOD"
 echo
-PATH=$bin:$PATH KUBECONFIG=$dev/kubeconfig kubectl-fateh status
+plugin status
+people="The admin of riyadh is sara@example.com, of amman omar@example.com, of the hub layla@example.com; the password of all
+three lies in $password_file."
+if [ "${CLUSTER:-local}" = current ]; then
+  cat <<TEXT
+
+All of it goes on running, on the cluster of $context. Try next:
+
+  kubectl get localnodes -o wide
+  kubectl describe localnode riyadh
+  kubectl explain localnode.spec
+  PATH=$programs:\$PATH kubectl fateh tree riyadh
+
+$people
+To take it away: kubectl delete localnodes riyadh cairo jakarta amman; helm uninstall fateh fateh-crds -n fateh-system.
+TEXT
+  exit
+fi
 cat <<TEXT
 
 All of it goes on running. Try next:
@@ -142,7 +168,6 @@ All of it goes on running. Try next:
   kubectl get all,ingress,secrets -n fateh-node-riyadh
   curl --cacert $dev/ca.crt --resolve riyadh.$base_domain:8443:127.0.0.1 https://riyadh.$base_domain:8443/
 
-The admin of riyadh is sara@example.com, of amman omar@example.com, of the hub layla@example.com; the password of all
-three lies in $password_file.
+$people
 \`make down\` takes everything away.
 TEXT

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the project's images, loads them into the local cluster and installs both charts.
 source "$(dirname "$0")/lib.sh"
+source "$here/platform.sh"
 running kube-apiserver || fail "the local cluster is not up; run make cluster first"
 helm() { KUBECONFIG="$dev/kubeconfig" "$bin/helm" "$@"; }
 
@@ -18,26 +19,15 @@ hub=$("$here/image.sh" fateh-platform.com/fateh-hub "$programs/fateh-hub")
 step "install the charts"
 # An upgrade that was killed would refuse every later one.
 kubectl delete secrets -A -l 'owner=helm,status in (pending-install,pending-upgrade)' >/dev/null
-helm upgrade --install fateh-crds "$root/charts/fateh-crds" >/dev/null
-kubectl wait --for=condition=Established --timeout=30s crd/localnodes.fateh-platform.com \
-  crd/databaseservers.fateh-platform.com crd/nodereports.fateh-platform.com crd/nodecontents.fateh-platform.com \
-  crd/contentdistributions.fateh-platform.com >/dev/null
+install_types
 helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system \
   --set operator.image="$operator" --set node.image="$runtime" --set node.reportInterval=5 \
   --set operator.probeInterval=5 \
-  --set baseDomain="$base_domain" --set publicPort=8443 --set ingress.className=traefik \
+  --set baseDomain="$base_domain" --set publicPort="$public_port" --set ingress.className=traefik \
   --set "ingress.cidrs={$node_ip/32}" --set "apiServerCIDRs={$node_ip/32,${service_cidr%.*}.1/32}" \
   --set hub.enabled=true --set hub.image="$hub" --set hub.adminEmail=layla@example.com \
   --set hub.clusterIssuer=https://kubernetes.default.svc.cluster.local \
   --set databaseServer.host="$node_ip" --set "databaseServer.cidrs={$node_ip/32}" \
   --set databaseServer.tls.mode=VerifyFull --set databaseServer.tls.caSecret=postgres-ca >/dev/null
 
-step "operator and database server"
-kubectl rollout status deployment/fateh-operator --namespace fateh-system --timeout=120s >/dev/null \
-  || { kubectl -n fateh-system logs deployment/fateh-operator --tail=20; fail "the operator did not come up"; }
-kubectl wait --for=condition=Ready --timeout=60s databaseserver/default >/dev/null
-step "hub"
-kubectl rollout status deployment/fateh-hub --namespace fateh-system --timeout=120s >/dev/null \
-  || { kubectl -n fateh-system describe pods -l app.kubernetes.io/name=fateh-hub | tail -20
-       kubectl -n fateh-system logs deployment/fateh-hub --tail=20; fail "the hub did not come up"; }
-finish
+await_platform default

@@ -24,6 +24,7 @@ cgroup=fateh-cluster
 containerd_socket=$run/containerd.sock
 postgres_bin=/usr/lib/postgresql/15/bin
 base_domain=fateh-platform.com
+public_port=8443
 
 kubectl() { "$bin/kubectl" --kubeconfig "$dev/kubeconfig" "$@"; }
 ctr() { command ctr --address "$containerd_socket" --namespace k8s.io "$@"; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the cluster's programs from their Go modules into a cache outside the tree,
 # keyed by module, lock file and Go version, and prints the path of each tool named.
-# Usage: tools.sh kubernetes|coredns|helm|traefik|pause|argocd|actionlint…
+# Usage: tools.sh kubernetes|coredns|helm|traefik|pause|argocd|actionlint|crane…
 source "$(dirname "$0")/lib.sh"
 command -v go >/dev/null || fail "go is missing; install Go 1.26 or later"
 
@@ -15,6 +15,7 @@ declare -A package=(
   [traefik]=github.com/traefik/traefik/v3/cmd/traefik
   [argocd]=github.com/argoproj/argo-cd/v3/cmd
   [actionlint]=github.com/rhysd/actionlint/cmd/actionlint
+  [crane]=github.com/google/go-containerregistry/cmd/crane
 )
 
 for tool in "$@"; do

@@ -1,6 +1,7 @@
 //! Stories that disturb the operator, and so are told one at a time.
 
 mod alone;
+mod current;
 mod gateway;
 mod helm;
 mod outages;

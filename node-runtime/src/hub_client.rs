@@ -138,7 +138,8 @@ impl Hub {
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, HubError> {
         let Way { url, token, client } = self.way.as_ref().ok_or(HubError::None)?;
         let token = tokio::fs::read_to_string(token).await?;
-        let request = client.post(format!("{url}{path}")).headers(traces::headers()).bearer_auth(token.trim()).json(body);
+        let request =
+            client.post(format!("{url}{path}")).headers(traces::headers()).bearer_auth(token.trim()).json(body);
         Ok(successful(request.send().await?)?.json().await?)
     }
 }

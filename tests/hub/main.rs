@@ -13,7 +13,7 @@ mod partners;
 #[expect(dead_code, reason = "shared with the tests of a node without this hub")]
 mod peer;
 mod rights;
-mod traces;
 #[path = "../node/running.rs"]
 #[expect(dead_code, reason = "shared with the tests of a node without this hub")]
 mod running;
+mod traces;

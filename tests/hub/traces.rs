@@ -28,7 +28,9 @@ async fn a_request_is_one_trace_through_node_and_hub_and_says_nothing_of_the_per
     })
     .await;
     let named = |service: &str, name: &str| {
-        ours.iter().find(|span| span.service == service && span.name == name).unwrap_or_else(|| panic!("{name}: {ours:#?}"))
+        ours.iter()
+            .find(|span| span.service == service && span.name == name)
+            .unwrap_or_else(|| panic!("{name}: {ours:#?}"))
     };
     let request = named("fateh-node", "POST /api/local/sync");
     assert_eq!(request.parent, caller, "the caller's trace goes on");

@@ -110,8 +110,13 @@ impl Catalogue {
         let token = tokio::fs::read_to_string(&self.token)
             .await
             .map_err(|error| Failure::Hub(format!("read the token for the hub: {error}")))?;
-        let answer =
-            request.headers(traces::headers()).bearer_auth(token.trim()).header("content-type", "application/json").send().await.map_err(away)?;
+        let answer = request
+            .headers(traces::headers())
+            .bearer_auth(token.trim())
+            .header("content-type", "application/json")
+            .send()
+            .await
+            .map_err(away)?;
         match answer.status() {
             status if status.is_success() => Ok(answer),
             StatusCode::CONFLICT | StatusCode::NOT_FOUND => Ok(answer),
