@@ -5,8 +5,8 @@
 
 mod attempts;
 pub mod invitations;
-pub mod one_time;
-pub mod password_resets;
+pub mod new_password;
+mod one_time;
 mod passwords;
 mod refresh_token;
 mod revocations;
@@ -56,7 +56,7 @@ const SESSION_ENDED: ApiError = ApiError::Refused(StatusCode::UNAUTHORIZED, "ses
 pub struct Tables {
     /// Schema of all of them.
     pub schema: &'static str,
-    /// The users: id, email_key, password_hash, status, security_version, security_changed_at, last_sign_in.
+    /// The users: id, email_key, password_hash, status, security_version, security_changed_at, last_sign_in, updated_at.
     pub users: &'static str,
     /// The columns that a login is looked for in, besides `email_key`.
     pub other_logins: &'static [&'static str],
@@ -320,7 +320,7 @@ impl Identity {
         self.revocations.note(security);
     }
 
-    /// The tables, for what is done by function: [`invitations`] and [`password_resets`].
+    /// The tables, for what is done by function: [`invitations`].
     #[must_use]
     pub fn tables(&self) -> &Tables {
         &self.tables

@@ -32,7 +32,7 @@ async fn every_command_of_the_documentation_does_what_it_is_there_for() {
     }
     let mut failed = Vec::new();
     let mut typed = 0;
-    for page in ["README.md", "docs/content.md", "docs/kubectl.md", "docs/operations.md"] {
+    for page in ["README.md", "docs/content.md", "docs/kubectl.md", "docs/operations.md", "docs/platform.md"] {
         for command in commands(page) {
             // What goes on until it is stopped is stopped.
             let endless = command.contains("--follow");

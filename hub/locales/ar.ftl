@@ -61,6 +61,7 @@ field-settings = كائن لا يتجاوز ٦٤ مفتاحًا و٦٤ كيلو�
 field-spec = ما يجوز أن يكون في LocalNode
 field-display-name = من ١ إلى ١٢٨ محرفًا في سطر واحد
 field-central-role = platform-admin أو content-manager أو finance أو support
+field-central-role-or-none = platform-admin أو content-manager أو finance أو support أو none
 field-status = active أو suspended
 field-role = student أو instructor أو admin
 field-items = ٥٠٠ عنصر على الأكثر

@@ -61,6 +61,7 @@ field-settings = an object of at most 64 keys and 64 KiB
 field-spec = what a LocalNode may have
 field-display-name = 1 to 128 characters on one line
 field-central-role = platform-admin, content-manager, finance or support
+field-central-role-or-none = platform-admin, content-manager, finance, support or none
 field-status = active or suspended
 field-role = student, instructor or admin
 field-items = at most 500 items

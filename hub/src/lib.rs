@@ -18,6 +18,7 @@ mod shares;
 mod signed_in;
 mod state;
 mod storage;
+mod totals;
 
 use axum::http::StatusCode;
 pub use config::Arguments;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use sqlx::{Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
-use crate::{PEOPLE, config::Arguments, fleet::Fleet, metrics::Metrics, node_caller::Callers};
+use crate::{PEOPLE, config::Arguments, fleet::Fleet, metrics::Metrics, node_caller::Callers, totals::Totals};
 
 /// What the hub writes to Kubernetes is its own by this name; what another manager owns it leaves alone.
 pub const FIELD_MANAGER: &str = "fateh-hub";
@@ -49,6 +49,8 @@ pub struct Inner {
     pub operator_account: String,
     /// Nodes that have signed in a moment ago.
     pub callers: Callers,
+    /// What nodes have received and given back, as it was a moment ago.
+    pub totals: Totals,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -93,6 +95,7 @@ impl AppState {
             keys,
             client,
             fleet,
+            totals: Totals::default(),
             metrics,
         }))
     }

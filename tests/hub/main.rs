@@ -17,3 +17,4 @@ mod rights;
 #[expect(dead_code, reason = "shared with the tests of a node without this hub")]
 mod running;
 mod traces;
+mod users;

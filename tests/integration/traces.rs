@@ -20,7 +20,7 @@ async fn a_reconcile_is_a_trace_with_its_requests_and_its_database_and_without_s
     })
     .await;
     let requests =
-        collector.spans(|span| span.trace == database.trace && span.parent != "" && span.name != database.name);
+        collector.spans(|span| span.trace == database.trace && !span.parent.is_empty() && span.name != database.name);
     assert!(
         requests.iter().any(|span| span.attributes.iter().any(|said| said == "http.method=PATCH")),
         "its requests to the API server are in it: {requests:#?}"

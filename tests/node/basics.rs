@@ -2,6 +2,7 @@
 
 use fateh_tests::{Postgres, eventually};
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::Command;
 
 use crate::running::{PASSWORD, become_admin, run, user};
@@ -174,4 +175,35 @@ async fn every_answer_bears_its_request_s_id_and_keeps_browsers_from_mischief() 
     for answer in [preflight, foreign.get("/api/local/node", None).await] {
         assert!(!answer.headers.contains("access-control-allow"), "{}", answer.headers);
     }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_let_the_node_in_is_away_and_not_a_fault() {
+    let node = run("shut-out", Postgres::V18).await;
+    let admin = become_admin(&node).await;
+    let mut superuser = PgConnection::connect_with(&Postgres::V18.superuser("postgres")).await.unwrap();
+    let verifier: String = sqlx::query_scalar("SELECT rolpassword FROM pg_authid WHERE rolname = 'node_shut_out'")
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap();
+    for statement in [
+        "ALTER ROLE node_shut_out PASSWORD 'of somebody else'",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'node_shut_out'",
+    ] {
+        sqlx::query(statement).execute(&mut superuser).await.unwrap();
+    }
+    let refused = eventually("the role is shut out", 10, async || {
+        let answer = node.users.get("/api/local/users", Some(&admin)).await;
+        if answer.status == 200 { Err(answer) } else { Ok(answer) }
+    })
+    .await;
+    assert_eq!(refused.clone().error(503), "unavailable");
+    assert!(refused.headers.contains("retry-after:"), "{}", refused.headers);
+    let back = format!("ALTER ROLE node_shut_out PASSWORD '{verifier}'");
+    sqlx::query(AssertSqlSafe(back)).execute(&mut superuser).await.unwrap();
+    eventually("it is let in again", 10, async || {
+        let answer = node.users.get("/api/local/users", Some(&admin)).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer) }
+    })
+    .await;
 }

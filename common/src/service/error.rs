@@ -104,8 +104,10 @@ impl ApiError {
     }
 }
 
-/// SQLSTATEs of a server that starts, stops, is full, or took too long; and of requests that stood in each other's way.
-const PASSING: [&str; 9] = ["57P01", "57P02", "57P03", "53300", "57014", "55P03", "40001", "40P01", "08006"];
+/// SQLSTATEs of a server that starts, stops, is full, took too long, or does not let the role in until the operator has
+/// put it right; and of requests that stood in each other's way.
+const PASSING: [&str; 11] =
+    ["57P01", "57P02", "57P03", "53300", "57014", "55P03", "28P01", "28000", "40001", "40P01", "08006"];
 
 /// Named constraints are the client's to mend; a server out of reach passes; the rest is ours.
 fn classify_database(error: &sqlx::Error) -> (StatusCode, &'static str) {

@@ -1,4 +1,4 @@
-//! Signing in and out, refreshing, and the first platform admin's invitation.
+//! Signing in and out, refreshing, the first platform admin's invitation, and setting a forgotten password anew.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,10 @@ use sqlx::{Connection, PgConnection};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Answer, Nothing, users::is_display_name};
+use super::{
+    Answer, Nothing,
+    users::{audit_password, is_display_name},
+};
 use crate::{
     permissions::CentralRole,
     signed_in::HubClaims,
@@ -37,6 +40,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(refresh))
         .routes(routes!(logout))
         .routes(routes!(accept_invitation))
+        .routes(routes!(reset_password))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -64,10 +68,20 @@ struct Acceptance {
     password: String,
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = GlobalPasswordReset)]
+struct Reset {
+    /// The one-time token that a platform admin handed over.
+    token: String,
+    /// 12 to 256 characters.
+    password: String,
+}
+
 /// What a client goes on with.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Session {
+pub struct Session {
     /// For the hub alone.
     access_token: String,
     #[schema(example = "Bearer")]
@@ -171,8 +185,33 @@ async fn become_admin(state: &AppState, address: Option<IpAddr>, acceptance: Acc
     Ok(session)
 }
 
+/// Set another password by the one-time token that a platform admin handed over.
+#[utoipa::path(post, path = "/api/global/auth/password-reset", tag = "auth", request_body = Reset,
+    responses((status = 200, body = Answer<Nothing>), (status = 403)))]
+async fn reset_password(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    ClientAddress(address): ClientAddress,
+    Body(reset): Body<Reset>,
+) -> Result<Response, Failed> {
+    let set = async {
+        let mut problems = Problems::default();
+        problems.unless(is_password(&reset.password), "password", "field-password");
+        problems.refuse()?;
+        let new = state.identity.forgotten_password(&reset.token, reset.password).await?;
+        let mut connection = state.connection().await?;
+        let mut transaction = connection.begin().await?;
+        let security = state.identity.set_password(&mut transaction, &new).await?;
+        audit_password(&mut transaction, &state, security.user, address).await?;
+        transaction.commit().await?;
+        state.identity.revoke(security);
+        Ok(())
+    };
+    speaks.answer(StatusCode::OK, "password-changed", set.await)
+}
+
 /// What a client is told of a session that was begun or went on.
-async fn session(
+pub async fn session(
     state: &AppState,
     connection: &mut PgConnection,
     session: identity::Session,

@@ -3,35 +3,43 @@
 use std::net::IpAddr;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use fateh_common::service::{
-    client_address::ClientAddress,
-    error::{ApiError, Failed, NOT_FOUND},
-    extract::{Body, Id, Parameters, Speaks},
-    paging::Limit,
-    validation::{Problems, is_email, is_password},
+use fateh_common::{
+    identity::new_password::ResetToken,
+    service::{
+        client_address::ClientAddress,
+        error::{ApiError, FORBIDDEN, Failed, NOT_FOUND},
+        extract::{Body, Id, Parameters, Speaks},
+        paging::Limit,
+        validation::{Problems, is_email, is_password},
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::Answer;
+use super::{Answer, Nothing, auth};
 use crate::{
     permissions::{CentralRole, ManageUsers, May, OwnAccount},
     signed_in::{HubClaims, SignedIn},
     state::AppState,
     storage::{
         audit,
-        users::{self, NewUser, User},
+        users::{self, Change, NewUser, RoleChange, User},
     },
 };
 
 const LAST_ADMIN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "last-platform-admin");
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(read_own)).routes(routes!(list, create)).routes(routes!(change))
+    OpenApiRouter::new()
+        .routes(routes!(read_own))
+        .routes(routes!(change_own_password))
+        .routes(routes!(list, create))
+        .routes(routes!(change, remove))
+        .routes(routes!(begin_reset))
 }
 
 /// 1 to 128 characters on one line.
@@ -174,16 +182,23 @@ async fn make(
     Ok(user)
 }
 
+/// What is absent stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = GlobalUserAlteration)]
 struct Alteration {
+    /// Name for people.
+    display_name: Option<String>,
+    email: Option<String>,
+    /// platform-admin, content-manager, finance or support; `none` takes it away.
+    #[schema(example = "finance")]
+    role: Option<String>,
     /// active or suspended
     #[schema(example = "suspended")]
-    status: String,
+    status: Option<String>,
 }
 
-/// Suspend an account, or let it in again.
+/// Change an account: name, e-mail, role; suspend it, or let it in again.
 #[utoipa::path(patch, path = "/api/global/users/{id}", tag = "users", params(("id" = Uuid, Path)),
     request_body = Alteration,
     responses((status = 200, body = Answer<User>), (status = 404), (status = 409)), security(("token" = [])))]
@@ -195,7 +210,7 @@ async fn change(
     Id(id): Id,
     Body(alteration): Body<Alteration>,
 ) -> Result<Response, Failed> {
-    speaks.answer(StatusCode::OK, "user-changed", alter(&state, &user, address, id, &alteration.status).await)
+    speaks.answer(StatusCode::OK, "user-changed", alter(&state, &user, address, id, alteration).await)
 }
 
 async fn alter(
@@ -203,24 +218,148 @@ async fn alter(
     admin: &SignedIn,
     address: Option<IpAddr>,
     id: Uuid,
-    status: &str,
+    alteration: Alteration,
 ) -> Result<User, ApiError> {
+    let Alteration { display_name, email, role, status } = alteration;
+    let role_change = role.as_deref().map(RoleChange::parse);
     let mut problems = Problems::default();
-    problems.unless(matches!(status, "active" | "suspended"), "status", "field-status");
+    problems.unless(display_name.as_deref().is_none_or(is_display_name), "displayName", "field-display-name");
+    problems.unless(email.as_deref().is_none_or(is_email), "email", "field-email");
+    problems.unless(role_change != Some(None), "role", "field-central-role-or-none");
+    problems.unless(matches!(status.as_deref(), None | Some("active" | "suspended")), "status", "field-status");
     problems.refuse()?;
+    let wanted = Change {
+        display_name: display_name.as_deref(),
+        email: email.as_deref(),
+        role: role_change.flatten(),
+        status: status.as_deref(),
+    };
     let now = state.clock.now();
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
-    if status == "suspended" && users::other_active_admins(&mut transaction, id).await? == 0 {
-        return Err(LAST_ADMIN);
+    let keeps_role = wanted.role.is_none_or(|role| role == RoleChange::Give(CentralRole::PlatformAdmin));
+    let stays_admin = keeps_role && wanted.status != Some("suspended");
+    if !stays_admin {
+        keep_an_admin(&mut transaction, id).await?;
     }
-    let user = users::set_status(&mut transaction, id, status, now).await?.ok_or(NOT_FOUND)?;
-    if status == "suspended" {
+    let user = users::change(&mut transaction, id, &wanted, now).await?.ok_or(NOT_FOUND)?;
+    if status.as_deref() == Some("suspended") {
         state.identity.end_sessions(&mut transaction, id).await?;
     }
-    let (actor, detail) = (format!("user:{}", admin.id), json!({"status": status}));
+    // Who it is called stays out of a log that nothing is ever taken from.
+    let renamed: Vec<_> = [("displayName", display_name.is_some()), ("email", email.is_some())]
+        .into_iter()
+        .filter_map(|(field, given)| given.then_some(field))
+        .collect();
+    let detail = json!({"status": status, "role": role, "fields": renamed});
+    let actor = format!("user:{}", admin.id);
     audit::add(&mut transaction, &actor, "change-user", &id.to_string(), address, &detail, now).await?;
     transaction.commit().await?;
     state.identity.revoke(user.security());
     Ok(user)
+}
+
+/// Refuses what would leave the centre without a platform admin.
+async fn keep_an_admin(connection: &mut PgConnection, without: Uuid) -> Result<(), ApiError> {
+    if users::other_active_admins(connection, without).await? == 0 { Err(LAST_ADMIN) } else { Ok(()) }
+}
+
+/// Delete an account: who it was is forgotten, what it did stays in the audit log.
+#[utoipa::path(delete, path = "/api/global/users/{id}", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Answer<Nothing>), (status = 404), (status = 409)), security(("token" = [])))]
+async fn remove(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    ClientAddress(address): ClientAddress,
+    May { user, .. }: May<ManageUsers>,
+    Id(id): Id,
+) -> Result<Response, Failed> {
+    let removed = async {
+        let now = state.clock.now();
+        let mut connection = state.connection().await?;
+        let mut transaction = connection.begin().await?;
+        keep_an_admin(&mut transaction, id).await?;
+        state.identity.end_sessions(&mut transaction, id).await?;
+        let gone = users::delete(&mut transaction, id, now).await?.ok_or(NOT_FOUND)?;
+        let actor = format!("user:{}", user.id);
+        audit::add(&mut transaction, &actor, "delete-user", &id.to_string(), address, &json!({}), now).await?;
+        transaction.commit().await?;
+        state.identity.revoke(gone.security());
+        Ok(())
+    };
+    speaks.answer(StatusCode::OK, "user-deleted", removed.await)
+}
+
+/// Make a one-time token by which a user sets another password.
+#[utoipa::path(post, path = "/api/global/users/{id}/password-reset", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 201, body = Answer<ResetToken>), (status = 404)), security(("token" = [])))]
+async fn begin_reset(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    ClientAddress(address): ClientAddress,
+    May { user, .. }: May<ManageUsers>,
+    Id(id): Id,
+) -> Result<Response, Failed> {
+    let made = async {
+        let mut connection = state.connection().await?;
+        let mut transaction = connection.begin().await?;
+        users::find(&mut transaction, id).await?.ok_or(NOT_FOUND)?;
+        let token = state.identity.offer_reset(&mut transaction, id).await?;
+        let (actor, now) = (format!("user:{}", user.id), state.clock.now());
+        audit::add(&mut transaction, &actor, "offer-password-reset", &id.to_string(), address, &json!({}), now).await?;
+        transaction.commit().await?;
+        Ok(token)
+    };
+    speaks.answer(StatusCode::CREATED, "reset-made", made.await)
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewGlobalPassword)]
+struct NewPassword {
+    current_password: String,
+    /// 12 to 256 characters.
+    new_password: String,
+}
+
+/// Change one's own password. Every session ends; the answer begins another.
+#[utoipa::path(post, path = "/api/global/users/me/password", tag = "users", request_body = NewPassword,
+    responses((status = 200, body = Answer<auth::Session>), (status = 403), (status = 429)), security(("token" = [])))]
+async fn change_own_password(
+    State(state): State<AppState>,
+    speaks: Speaks,
+    ClientAddress(address): ClientAddress,
+    May { user, .. }: May<OwnAccount>,
+    Body(passwords): Body<NewPassword>,
+) -> Result<Response, Failed> {
+    let session = async {
+        // A node's user has a password there, and none here.
+        let HubClaims::Account { .. } = user.claims else { return Err(FORBIDDEN) };
+        let mut problems = Problems::default();
+        problems.unless(is_password(&passwords.new_password), "newPassword", "field-password");
+        problems.refuse()?;
+        let NewPassword { current_password, new_password } = passwords;
+        let new = state.identity.replace_password(user.id, current_password, new_password).await?;
+        let mut connection = state.connection().await?;
+        let mut transaction = connection.begin().await?;
+        let security = state.identity.set_password(&mut transaction, &new).await?;
+        audit_password(&mut transaction, &state, user.id, address).await?;
+        let begun = state.identity.begin_first_session(&mut transaction, &security).await?;
+        let session = auth::session(&state, &mut transaction, begun).await?;
+        transaction.commit().await?;
+        state.identity.revoke(security);
+        Ok(session)
+    };
+    speaks.answer(StatusCode::OK, "password-changed", session.await)
+}
+
+/// Notes that someone has another password.
+pub async fn audit_password(
+    connection: &mut PgConnection,
+    state: &AppState,
+    user: Uuid,
+    address: Option<IpAddr>,
+) -> Result<(), sqlx::Error> {
+    let (actor, now) = (format!("user:{user}"), state.clock.now());
+    audit::add(connection, &actor, "change-password", &user.to_string(), address, &json!({}), now).await
 }

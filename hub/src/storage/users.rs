@@ -148,25 +148,95 @@ pub async fn list(connection: &mut PgConnection, after: Option<Uuid>, limit: i64
     Ok(rows.into_iter().map(User::from).collect())
 }
 
-/// Suspends a user, or lets the user in again; a new status ends what tokens of before allow.
+/// What becomes of a user's role at the centre.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleChange {
+    /// The user has this one.
+    Give(CentralRole),
+    /// The user has none.
+    Take,
+}
+
+impl RoleChange {
+    /// The change by the word of the role, or `none`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "none" { Some(Self::Take) } else { CentralRole::parse(text).map(Self::Give) }
+    }
+
+    const fn role(self) -> Option<CentralRole> {
+        match self {
+            Self::Give(role) => Some(role),
+            Self::Take => None,
+        }
+    }
+}
+
+/// What of a user is to be another; none: as it is.
+#[derive(Debug, Default)]
+pub struct Change<'a> {
+    /// Name for people.
+    pub display_name: Option<&'a str>,
+    /// E-mail, as typed.
+    pub email: Option<&'a str>,
+    /// Role at the centre.
+    pub role: Option<RoleChange>,
+    /// active or suspended
+    pub status: Option<&'a str>,
+}
+
+/// Changes a user; none when there is none. A new role or status ends what the user's tokens of before allow.
 ///
 /// # Errors
-/// When the statement fails.
-pub async fn set_status(
+/// A taken e-mail violates a constraint of that name.
+pub async fn change(
     connection: &mut PgConnection,
     id: Uuid,
-    status: &str,
+    change: &Change<'_>,
     now: Timestamp,
 ) -> Result<Option<User>, sqlx::Error> {
     let row: Option<Row> = sqlx::query_as(concat!(
-        "UPDATE global_platform.global_users SET status = $2, updated_at = $3,
-             security_version = security_version + (status <> $2)::integer,
-             security_changed_at = CASE WHEN status <> $2 THEN $3 ELSE security_changed_at END
+        "WITH wanted AS (
+             SELECT id AS wanted_id, CASE WHEN $5 THEN $6 ELSE role END AS new_role, coalesce($7, status) AS new_status
+             FROM global_platform.global_users WHERE id = $1 AND status <> 'deleted' FOR UPDATE)
+         UPDATE global_platform.global_users SET
+             display_name = coalesce($2, display_name), email = coalesce($3, email), email_key = coalesce($4, email_key),
+             role = new_role, status = new_status,
+             security_version = security_version + (new_role IS DISTINCT FROM role OR new_status <> status)::integer,
+             security_changed_at = CASE WHEN new_role IS DISTINCT FROM role OR new_status <> status
+                                        THEN $8 ELSE security_changed_at END,
+             updated_at = $8
+         FROM wanted WHERE id = wanted_id RETURNING ",
+        columns!()
+    ))
+    .bind(id)
+    .bind(change.display_name.map(str::trim))
+    .bind(change.email.map(str::trim))
+    .bind(change.email.map(key))
+    .bind(change.role.is_some())
+    .bind(change.role.and_then(RoleChange::role))
+    .bind(change.status)
+    .bind(to_sql(now))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(User::from))
+}
+
+/// Deletes a user for good: what tells who it was is gone, and the e-mail is free again. The row stays, because the
+/// audit log refers to it.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn delete(connection: &mut PgConnection, id: Uuid, now: Timestamp) -> Result<Option<User>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as(concat!(
+        "WITH dropped AS (DELETE FROM global_platform.password_resets WHERE user_id = $1)
+         UPDATE global_platform.global_users SET display_name = 'deleted', email = 'deleted',
+             email_key = 'deleted@' || id, password_hash = '', role = NULL, status = 'deleted', last_sign_in = NULL,
+             security_version = security_version + 1, security_changed_at = $2, updated_at = $2
          WHERE id = $1 AND status <> 'deleted' RETURNING ",
         columns!()
     ))
     .bind(id)
-    .bind(status)
     .bind(to_sql(now))
     .fetch_optional(connection)
     .await?;

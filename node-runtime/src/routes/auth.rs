@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use fateh_common::{
-    identity::{self, INVITATION_INVALID, RESET_INVALID, TOKEN_VALIDITY, invitations, one_time, password_resets},
+    identity::{self, INVITATION_INVALID, TOKEN_VALIDITY, invitations},
     service::{
         client_address::ClientAddress,
         error::{ApiError, FORBIDDEN, Failed, NOT_FOUND, UNAUTHENTICATED},
@@ -225,23 +225,12 @@ async fn set_forgotten(state: &AppState, reset: Reset) -> Result<(), ApiError> {
     let mut problems = Problems::default();
     problems.unless(is_password(&reset.password), "password", "field-password");
     problems.refuse()?;
-    let (user, token_hash) = one_time::parse(&reset.token).ok_or(RESET_INVALID)?;
-    let now = state.clock.now();
-    // Looked at first, so that a wrong token costs no hash; taken below.
-    if !password_resets::holds(state.identity.tables(), &mut *state.connection().await?, user, &token_hash, now).await?
-    {
-        return Err(RESET_INVALID);
-    }
-    let password_hash = state.identity.hash(reset.password).await?;
+    let new = state.identity.forgotten_password(&reset.token, reset.password).await?;
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
-    if !password_resets::take(state.identity.tables(), &mut transaction, user, &token_hash, now).await? {
-        return Err(RESET_INVALID);
-    }
-    let user = users::set_password(&mut transaction, user, &password_hash, None, now).await?.ok_or(RESET_INVALID)?;
-    state.identity.end_sessions(&mut transaction, user.id).await?;
+    let security = state.identity.set_password(&mut transaction, &new).await?;
     transaction.commit().await?;
-    state.identity.revoke(user.security());
+    state.identity.revoke(security);
     Ok(())
 }
 

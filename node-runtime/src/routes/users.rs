@@ -2,7 +2,7 @@
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use fateh_common::{
-    identity::{one_time, password_resets},
+    identity::new_password::ResetToken,
     service::{
         error::{ApiError, Failed, NOT_FOUND},
         extract::{Body, Id, Parameters, Speaks},
@@ -10,7 +10,6 @@ use fateh_common::{
         validation::{Problems, is_email, is_password, is_profile, is_username, key},
     },
 };
-use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Connection;
@@ -25,7 +24,6 @@ use crate::{
     storage::users::{self, Change, Filter, NewUser, Role, Status, User},
 };
 
-const RESET_VALIDITY: SignedDuration = SignedDuration::from_hours(24);
 const LAST_ADMIN: ApiError = ApiError::Refused(StatusCode::CONFLICT, "last-admin");
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -260,14 +258,6 @@ async fn remove(
     speaks.answer(StatusCode::OK, "user-deleted", removed.await)
 }
 
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ResetToken {
-    /// Shown this once; hand it to the user.
-    token: String,
-    expires_at: Timestamp,
-}
-
 /// Make a one-time token by which a user sets another password.
 #[utoipa::path(post, path = "/api/local/users/{id}/password-reset", tag = "users", params(("id" = Uuid, Path)),
     responses((status = 201, body = Answer<ResetToken>), (status = 404)), security(("token" = [])))]
@@ -280,11 +270,7 @@ async fn begin_reset(
     let made = async {
         let mut connection = state.connection().await?;
         users::find(&mut connection, id).await?.ok_or(NOT_FOUND)?;
-        let (token, hash) = one_time::make(id, rand::random());
-        let now = state.clock.now();
-        let expires_at = now.saturating_add(RESET_VALIDITY).unwrap_or(now);
-        password_resets::replace(state.identity.tables(), &mut connection, id, &hash, expires_at).await?;
-        Ok(ResetToken { token, expires_at })
+        Ok(state.identity.offer_reset(&mut connection, id).await?)
     };
     speaks.answer(StatusCode::CREATED, "reset-made", made.await)
 }
@@ -354,15 +340,11 @@ async fn set_own_password(state: &AppState, id: Uuid, passwords: NewPassword) ->
     let mut problems = Problems::default();
     problems.unless(is_password(&passwords.new_password), "newPassword", "field-password");
     problems.refuse()?;
-    let before = state.identity.prove_again(id, passwords.current_password).await?;
-    let hash = state.identity.hash(passwords.new_password).await?;
+    let NewPassword { current_password, new_password } = passwords;
+    let new = state.identity.replace_password(id, current_password, new_password).await?;
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
-    let user = users::set_password(&mut transaction, id, &hash, Some(before.version), state.clock.now())
-        .await?
-        .ok_or(auth::GONE)?;
-    state.identity.end_sessions(&mut transaction, id).await?;
-    let security = user.security();
+    let security = state.identity.set_password(&mut transaction, &new).await?;
     let begun = state.identity.begin_first_session(&mut transaction, &security).await?;
     let session = auth::session(state, &mut transaction, begun).await?;
     transaction.commit().await?;

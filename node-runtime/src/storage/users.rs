@@ -337,34 +337,6 @@ pub async fn change(
     Ok(row.map(User::from))
 }
 
-/// Gives a user another password, which ends what tokens of before allow, one-time tokens among them. With `read_at`
-/// only if the user's rights are still of that version.
-///
-/// # Errors
-/// When the statement fails.
-pub async fn set_password(
-    connection: &mut PgConnection,
-    id: Uuid,
-    password_hash: &str,
-    read_at: Option<i32>,
-    now: Timestamp,
-) -> Result<Option<User>, sqlx::Error> {
-    let row: Option<Row> = sqlx::query_as(concat!(
-        "WITH dropped AS (DELETE FROM local_node.password_resets WHERE user_id = $1)
-         UPDATE local_node.local_users SET password_hash = $2, security_version = security_version + 1,
-             security_changed_at = $3, updated_at = $3
-         WHERE id = $1 AND status <> 'deleted' AND ($4::integer IS NULL OR security_version = $4) RETURNING ",
-        columns!()
-    ))
-    .bind(id)
-    .bind(password_hash)
-    .bind(to_sql(now))
-    .bind(read_at)
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(User::from))
-}
-
 /// Deletes a user for good: what tells who it was is gone, and name and e-mail are free again. The row stays, because
 /// money may refer to it.
 ///
