@@ -63,6 +63,10 @@ soak: free ## What takes long, in full: a million ledger operations, outages of 
 	FATEH_SOAK=1 tests/run.sh ledger
 	FATEH_SOAK=1 e2e/run.sh rotation outages rest_has_no_write
 
+.PHONY: upgrade-story
+upgrade-story: free ## From the last release (or FROM=<revision>) to this tree, with nodes live and people at work
+	e2e/upgrade.sh $(FROM)
+
 .PHONY: bench
 bench: free ## Figures, beside what the same work costs bare: a table, and JSON in .dev/bench/
 	tests/run.sh bench
@@ -73,6 +77,10 @@ generate: ## Write the CRDs, manifests and reference that are made from the code
 	cargo run --quiet --locked -p fateh-crds --features generate --bin crdgen -- crds charts/fateh-crds/templates docs/reference.md
 	charts/render.sh "$$(e2e/cluster/tools.sh helm)" > manifests/install.yaml
 	cargo fmt --all
+
+.PHONY: fixtures
+fixtures: ## Write what the next release is to upgrade: dumps of the databases as this one makes them
+	tests/run.sh fixtures
 
 .PHONY: fmt
 fmt: ## Format the code

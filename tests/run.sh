@@ -2,7 +2,7 @@
 # Runs the integration tests against real parts started for them: etcd, the API server and the
 # controllers that tests need, PostgreSQL 15 and 18, and the operator with its own rights.
 # Everything listens on loopback, at ports that are free, and is stopped at the end.
-# Usage: tests/run.sh [integration|node|hub|load|ledger|faults|bench|all] [arguments of the test program]; of bench: its parts
+# Usage: tests/run.sh [integration|node|hub|load|ledger|faults|bench|fixtures|all] [arguments of the test program]; of bench: its parts
 suite=${1:-all}
 [ $# -eq 0 ] || shift
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
@@ -179,6 +179,9 @@ if [ "$suite" = bench ]; then
 fi
 
 api_server integration
+# Dumps are made by the older one's client.
+hub_server=pg18
+[ "$suite" != fixtures ] || hub_server=pg15
 step "operator, with the rights of the chart"
 operator_kubeconfig
 read -r hub_port hub_management collector_port < <(python3 "$tests/free-ports.py" 3)
@@ -187,7 +190,7 @@ traces=(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$collector_port" OTEL_BSP_
 kubectl create token fateh-operator -n fateh-system --duration=4h --audience=https://hub.fateh-platform.com > "$state/hub-token"
 launch operator env "${traces[@]}" KUBECONFIG="$state/operator.kubeconfig" RUST_LOG=debug "$programs/fateh-operator" --log-format=json \
   --node-image=registry.test/node-runtime:1 --report-interval=2 --probe-interval=2 --management-address="127.0.0.1:0" \
-  --hub-url="http://127.0.0.1:$hub_port" --hub-token="$state/hub-token" --hub-database-server=pg18 --hub-admin-email=root@example.com --hub-key-days=0.00052 --hub-key-lead=1
+  --hub-url="http://127.0.0.1:$hub_port" --hub-token="$state/hub-token" --hub-database-server="$hub_server" --hub-admin-email=root@example.com --hub-key-days=0.00052 --hub-key-lead=1
 kubectl wait --for=condition=Reachable --timeout=60s databaseserver/pg15 databaseserver/pg18 >/dev/null
 step "hub, on what the operator made for it"
 kubectl wait --for=create --timeout=60s -n fateh-system secret/hub-database secret/hub-signing-key secret/hub-invitation >/dev/null
@@ -213,6 +216,24 @@ case $suite in
     run_tests ledger --test-threads 1 --show-output "$@"
     ;;
 esac
+
+# What this release makes, for the next one's tests.
+if [ "$suite" = fixtures ]; then
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: fateh-platform.com/v1alpha1
+kind: LocalNode
+metadata: {name: fixture}
+spec: {displayName: fixture, region: pg15, adminEmail: fixture@example.com}
+YAML
+  kubectl wait --for=condition=DatabaseReady --timeout=60s localnode/fixture >/dev/null
+  dump() { # DATABASE FILE: schema and migrations; the rights of the login role are made anew where it is restored
+    local dump=("$postgres_bin/pg_dump" -h "$state/postgres-15.socket" -p "$pg15_port" -U postgres --no-owner)
+    { "${dump[@]}" --schema-only "$1" && "${dump[@]}" --data-only --inserts --table '*._sqlx_migrations' "$1"; } \
+      | grep -v -e "TO $1;" -e '^--' -e '^$' -e '^.restrict ' -e '^.unrestrict ' > "$tests/fixtures/before/$2"
+  }
+  dump node_fixture node.sql
+  dump global_platform hub.sql
+fi
 
 # Everything was logged, by PostgreSQL and by the operator; no secret may be in it, nor in what anyone can read.
 step "no secret in logs, events, status"

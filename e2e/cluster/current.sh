@@ -57,7 +57,7 @@ kubectl get secret "$secret" -n fateh-system >/dev/null || fail "the database se
 # Network policies let the hub reach a server that the chart did not make itself.
 jq 'if .metadata.labels["app.kubernetes.io/managed-by"] == "Helm" then {} else
   {databaseServer: {host: "", port: (.spec.port // 5432), cidrs: (.spec.cidrs // [])}} end' <<< "$found" > "$archive"
-helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system --reset-then-reuse-values \
+helm upgrade --install fateh "$charts/fateh" --namespace fateh-system --reset-then-reuse-values \
   --values "$archive" ${VALUES:+--values "$VALUES"} \
   --set operator.image="$operator" --set node.image="$runtime" --set node.reportInterval=5 \
   --set hub.enabled=true --set hub.image="$hub" --set hub.adminEmail=layla@example.com \

@@ -7,7 +7,7 @@ helm() { KUBECONFIG="$dev/kubeconfig" "$bin/helm" "$@"; }
 
 echo "platform:"
 step "build the programs"
-programs=$("$here/programs.sh")
+if [ -n "${FATEH_RELEASE:-}" ]; then programs=$FATEH_RELEASE/programs; else programs=$("$here/programs.sh"); fi
 # kubectl finds its plugins, and what completes their words, by name.
 ln -sf "$programs/kubectl-fateh" "$bin/kubectl-fateh"
 ln -sf "$programs/kubectl-fateh" "$bin/kubectl_complete-fateh"
@@ -20,7 +20,7 @@ step "install the charts"
 # An upgrade that was killed would refuse every later one.
 kubectl delete secrets -A -l 'owner=helm,status in (pending-install,pending-upgrade)' >/dev/null
 install_types
-helm upgrade --install fateh "$root/charts/fateh" --namespace fateh-system \
+helm upgrade --install fateh "$charts/fateh" --namespace fateh-system \
   --set operator.image="$operator" --set node.image="$runtime" --set node.reportInterval=5 \
   --set operator.probeInterval=5 \
   --set baseDomain="$base_domain" --set publicPort="$public_port" --set ingress.className=traefik \

@@ -1,8 +1,11 @@
 # Shared by those who install the platform: its types, and the wait until it runs. Sourced; wants `kubectl` and `helm`.
 # shellcheck shell=bash
 
+# Those of this tree, unless another release is to be installed.
+charts=${FATEH_RELEASE:-$root}/charts
+
 install_types() {
-  helm upgrade --install fateh-crds "$root/charts/fateh-crds" >/dev/null
+  helm upgrade --install fateh-crds "$charts/fateh-crds" >/dev/null
   kubectl wait --for=condition=Established --timeout=30s crd/localnodes.fateh-platform.com \
     crd/databaseservers.fateh-platform.com crd/nodereports.fateh-platform.com crd/nodecontents.fateh-platform.com \
     crd/contentdistributions.fateh-platform.com >/dev/null

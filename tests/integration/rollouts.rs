@@ -5,9 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fateh_crds::{ContentDistribution, ContentDistributionStatus, LocalNode, NodeContent};
 use fateh_tests::{agents::Agents, eventually, kubernetes, ready_node, variable};
+use k8s_openapi::{
+    api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -185,6 +189,44 @@ async fn failures_stop_a_rollout_within_its_budget_and_a_retry_goes_on() {
     let done = fleet.status("failing", "the end", phase("Complete")).await;
     assert_eq!((done.summary.merged, done.summary.failed), (6, 0));
     fleet.end("failing").await;
+}
+
+/// A policy of somebody else's keeps one node from being told, until it is taken away.
+#[tokio::test]
+async fn a_node_that_the_api_server_lets_nobody_tell_is_named_until_it_does() {
+    let fleet = Fleet::start("barred", 2).await;
+    let policies = Api::<ValidatingAdmissionPolicy>::all(fleet.client.clone());
+    let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(fleet.client.clone());
+    let policy = json!({"metadata": {"name": "barred"}, "spec": {
+        "matchConstraints": {"namespaceSelector": {"matchLabels": {"fateh-platform.com/node": "barred-2"}}, "resourceRules": [
+            {"apiGroups": ["fateh-platform.com"], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["nodecontents"]}]},
+        "validations": [{"expression": "false", "message": "closed for the examination"}]}});
+    let binding =
+        json!({"metadata": {"name": "barred"}, "spec": {"policyName": "barred", "validationActions": ["Deny"]}});
+    policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
+    bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+    let contents = Api::<NodeContent>::namespaced(fleet.client.clone(), "fateh-node-barred-2");
+    eventually("the policy is in force", 30, async || {
+        let touch = Patch::Merge(json!({"metadata": {"labels": {"touched": "yes"}}}));
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        contents.patch("node", &dry, &touch).await.err().ok_or("not yet")
+    })
+    .await;
+    fleet.distribute("barred", "1", json!({"stages": [{"name": "all"}]})).await;
+    let stalled = fleet
+        .status("barred", "the refusal", |status| {
+            let refused = |it: &Condition| it.type_ == "Stalled" && it.status == "True" && it.reason == "NodeRefused";
+            status.conditions.iter().any(refused)
+        })
+        .await;
+    let message = &stalled.conditions.iter().find(|it| it.type_ == "Ready").unwrap().message;
+    assert!(message.contains("node barred-2") && message.contains("closed for the examination"), "{message}");
+    assert_eq!(fleet.told("barred").await.into_keys().collect::<Vec<_>>(), ["barred-1"], "others go on");
+    bindings.delete("barred", &DeleteParams::default()).await.unwrap();
+    policies.delete("barred", &DeleteParams::default()).await.unwrap();
+    let done = fleet.status("barred", "the end", phase("Complete")).await;
+    assert!(done.conditions.iter().all(|it| it.type_ != "Stalled" || it.status == "False"), "{:?}", done.conditions);
+    fleet.end("barred").await;
 }
 
 #[tokio::test]

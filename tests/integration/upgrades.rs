@@ -1,19 +1,28 @@
 //! A new release's schema reaches nodes that exist already: what it adds before their pods are replaced, what it takes
 //! away after the last pod of before has gone; stopped half-way, it goes on.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use fateh_crds::{DatabaseServerSpec, Slug};
 use fateh_operator::{
-    database::{AdminCredentials, Mark, NodeDatabase, Schema, Server, Servers},
+    database::{AdminCredentials, Family, Mark, NodeDatabase, Schema, Server, Servers},
     leadership::Fence,
 };
-use fateh_tests::{Postgres, variable};
-use serde_json::json;
+use fateh_tests::{Postgres, TESTER, kubernetes, variable};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use sqlx::{
-    PgConnection, SqlSafeStr,
+    AssertSqlSafe, PgConnection, SqlSafeStr,
     migrate::{Migration, MigrationType},
 };
+use tokio::process::Command;
 
 /// The schema of now, and what a release to come adds to it and takes away.
 fn release(later: &[(i64, &'static str, &'static str)]) -> Schema {
@@ -45,9 +54,13 @@ fn server(on: Postgres, schema: Schema) -> Arc<Server> {
 }
 
 async fn make(server: &Server, slug: &Slug, mark: &Mark) {
+    make_with(server, server.schema(), &slug.database(), mark).await;
+}
+
+async fn make_with(server: &Server, schema: &Schema, name: &str, mark: &Mark) {
     let node = NodeDatabase {
-        name: &slug.database(),
-        schema: server.schema(),
+        name,
+        schema,
         mark,
         password: "a password of this test",
         next_password: None,
@@ -58,13 +71,17 @@ async fn make(server: &Server, slug: &Slug, mark: &Mark) {
     server.ensure_database(&node).await.unwrap();
 }
 
-/// Columns and tables, and who may read them.
+/// Columns and tables of the nodes' schema, and who may do what with them.
 async fn shape(connection: &mut PgConnection) -> Vec<String> {
+    shape_of(connection, Schema::of_nodes().family).await
+}
+
+async fn shape_of(connection: &mut PgConnection, family: &Family) -> Vec<String> {
     let columns = "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || coalesce((
                        SELECT string_agg(privilege_type, ',' ORDER BY privilege_type) FROM information_schema.column_privileges p
-                       WHERE p.grantee = 'fateh_runtime' AND p.table_name = c.table_name AND p.column_name = c.column_name), '')
-                   FROM information_schema.columns c WHERE table_schema = 'local_node' ORDER BY 1";
-    sqlx::query_scalar(columns).fetch_all(connection).await.unwrap()
+                       WHERE p.grantee = $2 AND p.table_name = c.table_name AND p.column_name = c.column_name), '')
+                   FROM information_schema.columns c WHERE table_schema = $1 ORDER BY 1";
+    sqlx::query_scalar(columns).bind(family.schema).bind(family.runtime_role).fetch_all(connection).await.unwrap()
 }
 
 async fn a_node_is_upgraded(on: Postgres) {
@@ -160,5 +177,93 @@ async fn an_upgrade_that_fails_half_way_goes_on_when_it_can() {
     session.close().await;
     for slug in &slugs {
         next.drop_database(slug, &mark).await.unwrap();
+    }
+}
+
+/// A file of the release before.
+fn before(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/before").join(name)
+}
+
+/// A database of the release before is brought to what this one makes, and nothing is missing in it.
+async fn a_dump_of_before_is_upgraded(on: Postgres, family: &str) {
+    let mark = Mark { node: "dumps".to_owned(), cluster: "tests".to_owned() };
+    let server = server(on, Schema::of_nodes());
+    let schema = if family == "hub" { server.hub_schema() } else { server.schema() };
+    let [fresh, dumped] = ["fresh", "dumped"].map(|what| format!("{what}_{family}_{}", on.name()));
+    make_with(&server, schema, &fresh, &mark).await;
+    let mut admin = on.operator("postgres").await;
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {dumped}"))).execute(&mut admin).await.unwrap();
+    let restored = Command::new(Path::new(&variable("FATEH_PGBENCH")).with_file_name("psql"))
+        .args(["-h", "127.0.0.1", "-p", &on.port().to_string(), "-U", "fateh_operator", "-d", &dumped])
+        .args(["-q", "-v", "ON_ERROR_STOP=1", "-f"])
+        .arg(before(&format!("{family}.sql")))
+        .env("PGPASSWORD", variable("FATEH_OPERATOR_PASSWORD"))
+        .output()
+        .await
+        .unwrap();
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let mut session = server.node_session(&dumped, schema).await.unwrap();
+    session.contract().await.unwrap();
+    assert_eq!(session.schema_version(), schema.version());
+    session.close().await;
+    let upgraded = shape_of(&mut on.operator(&dumped).await, schema.family).await;
+    let made = shape_of(&mut on.operator(&fresh).await, schema.family).await;
+    assert!(!made.is_empty());
+    assert_eq!(upgraded, made);
+    for name in [&dumped, &fresh] {
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        sqlx::query(AssertSqlSafe(drop)).execute(&mut admin).await.unwrap();
+    }
+    sqlx::query(AssertSqlSafe(format!("DROP ROLE {fresh}"))).execute(&mut admin).await.unwrap();
+}
+
+#[tokio::test]
+async fn databases_of_the_release_before_are_upgraded() {
+    for on in [Postgres::V15, Postgres::V18] {
+        for family in ["node", "hub"] {
+            a_dump_of_before_is_upgraded(on, family).await;
+        }
+    }
+}
+
+/// No field of before is refused or dropped.
+#[tokio::test]
+async fn resources_of_the_release_before_are_taken_as_they_are() {
+    let client = kubernetes().await;
+    let text = std::fs::read_to_string(before("resources.yaml")).unwrap();
+    let mut kinds = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(&text) {
+        let wanted = DynamicObject::deserialize(document).unwrap();
+        let (name, kind) = (wanted.name_any(), wanted.types.as_ref().unwrap().kind.clone());
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("fateh-platform.com", "v1alpha1", &kind));
+        let api = match &wanted.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::<DynamicObject>::all_with(client.clone(), &resource),
+        };
+        let parameters = PatchParams::apply(TESTER).dry_run().validation_strict();
+        let taken = api.patch(&name, &parameters, &Patch::Apply(&wanted)).await;
+        let taken = taken.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+        assert_eq!(taken.data["spec"], with_defaults(&wanted.data["spec"], &taken.data["spec"]), "{kind} {name}");
+        kinds.push(kind);
+    }
+    kinds.dedup();
+    assert_eq!(kinds, ["DatabaseServer", "LocalNode", "NodeReport", "NodeContent", "ContentDistribution"]);
+}
+
+/// What was wanted, and what `taken` has beside it.
+fn with_defaults(wanted: &Value, taken: &Value) -> Value {
+    match (wanted, taken) {
+        (Value::Object(wanted), Value::Object(taken)) => {
+            let mut both = taken.clone();
+            for (field, value) in wanted {
+                both.insert(field.clone(), with_defaults(value, &taken[field]));
+            }
+            Value::Object(both)
+        }
+        (Value::Array(wanted), Value::Array(taken)) if wanted.len() == taken.len() => {
+            wanted.iter().zip(taken).map(|(wanted, taken)| with_defaults(wanted, taken)).collect()
+        }
+        _ => wanted.clone(),
     }
 }

@@ -98,10 +98,7 @@ async fn read(
     speaks.answer(StatusCode::OK, "statistics", counted.await)
 }
 
-fn count<'a>(
-    nodes: impl Iterator<Item = &'a LocalNode>,
-    totals: impl Iterator<Item = &'a (Uuid, Sums)>,
-) -> Statistics {
+fn count<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: impl Iterator<Item = &'a (Uuid, Sums)>) -> Statistics {
     let mut of_node: BTreeMap<Uuid, Vec<Revenue>> = BTreeMap::new();
     let mut of_all: BTreeMap<&str, Sums> = BTreeMap::new();
     for (node, sums) in totals {

@@ -78,6 +78,7 @@ pub async fn run(
         caches,
         written: HashMap::new(),
         told: HashMap::new(),
+        refused: HashMap::new(),
     };
     let mut names = BTreeSet::new();
     let mut all = true;
@@ -143,6 +144,8 @@ struct Controller {
     written: HashMap<String, Arc<ContentDistribution>>,
     /// NodeContents as they were last written, by namespace, until the cache has them.
     told: HashMap<String, Arc<NodeContent>>,
+    /// Why the API server did not take what a node is to be told, by distribution, until it does.
+    refused: HashMap<String, String>,
 }
 
 /// A distribution's part in a pass.
@@ -192,7 +195,11 @@ impl Controller {
         for (index, name) in fleet.left_behind(&names) {
             wanted.entry(index).or_default().push((name, Change::Forget));
         }
+        let refused: Vec<_> = parts.iter().filter_map(|part| self.refused.remove_entry(&part.name)).collect();
         let not_told = self.tell(&fleet, wanted).await;
+        // What status says of it is to be taken back.
+        let taken_back = refused.into_iter().filter(|(name, _)| !self.refused.contains_key(name));
+        wake.extend(taken_back.map(|(name, _)| (name, now)));
         let not_let_go = self.let_go(parts.iter().filter(|part| !failed.contains(&part.name))).await;
         failed.extend(not_told.into_iter().chain(not_let_go));
         for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
@@ -244,7 +251,8 @@ impl Controller {
     async fn write_statuses(&mut self, parts: &[Arc<Part>], now: Timestamp) -> BTreeSet<String> {
         let writes = parts.iter().cloned().map(|part| {
             let context = Arc::clone(&self.context);
-            async move { (part.name.clone(), write_status(&context, &part, now).await) }
+            let refused = self.refused.get(&part.name).cloned();
+            async move { (part.name.clone(), write_status(&context, &part, refused, now).await) }
         });
         let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES).collect().await;
         let mut failed = BTreeSet::new();
@@ -267,11 +275,11 @@ impl Controller {
         let writes = wanted.into_iter().map(|(index, changes)| {
             let (context, member) = (Arc::clone(&self.context), &fleet.members[index]);
             let names: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
-            async move { (names, member.tell(&context.client, changes).await) }
+            async move { (names, member, member.tell(&context.client, changes).await) }
         });
         let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES).collect().await;
         let mut failed = BTreeSet::new();
-        for (names, written) in written {
+        for (names, member, written) in written {
             match written {
                 Ok(content) => {
                     drop(self.told.insert(content.namespace().unwrap_or_default(), Arc::new(content)));
@@ -279,6 +287,13 @@ impl Controller {
                 Err(failure) => {
                     tracing::warn!(error = %failure, distributions = ?names, "a node could not be told; it is planned for again");
                     self.context.metrics.failed(KIND, failure.reason());
+                    if matches!(failure.reason(), "KubernetesInvalid" | "KubernetesForbidden") {
+                        let message = format!(
+                            "node {}: {failure}; see which policy or webhook refuses it",
+                            member.node.name_any()
+                        );
+                        self.refused.extend(names.iter().map(|name| (name.clone(), message.clone())));
+                    }
                     failed.extend(names);
                 }
             }
@@ -369,7 +384,12 @@ impl Controller {
 
 /// Writes what is known, if that has changed; and holds the distribution before the first node is told. What was
 /// written, if anything was.
-async fn write_status(context: &Context, part: &Part, now: Timestamp) -> Result<Option<ContentDistribution>, Failure> {
+async fn write_status(
+    context: &Context,
+    part: &Part,
+    refused: Option<String>,
+    now: Timestamp,
+) -> Result<Option<ContentDistribution>, Failure> {
     let resource = &part.resource;
     let name = &part.name;
     let api = Api::<ContentDistribution>::all(context.client.clone());
@@ -401,6 +421,10 @@ async fn write_status(context: &Context, part: &Part, now: Timestamp) -> Result<
             ..previous.clone()
         },
     };
+    if let Some(message) = refused {
+        let failure = Failure::stalled("NodeRefused", message);
+        status.conditions = report::of_failure(before, &failure, generation, now);
+    }
     status.observed_generation = generation;
     if status == previous {
         return Ok(None);
