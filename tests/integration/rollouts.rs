@@ -212,7 +212,7 @@ async fn a_node_that_the_api_server_lets_nobody_tell_is_named_until_it_does() {
         contents.patch("node", &dry, &touch).await.err().ok_or("not yet")
     })
     .await;
-    fleet.distribute("barred", "1", json!({"stages": [{"name": "all"}]})).await;
+    fleet.distribute("barred", "1", json!({"stages": [{"name": "all", "maxConcurrency": 2, "maxFailures": 1}]})).await;
     let stalled = fleet
         .status("barred", "the refusal", |status| {
             let refused = |it: &Condition| it.type_ == "Stalled" && it.status == "True" && it.reason == "NodeRefused";
