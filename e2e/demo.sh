@@ -151,7 +151,8 @@ All of it goes on running, on the cluster of $context. Try next:
   PATH=$programs:\$PATH kubectl fateh tree riyadh
 
 $people
-To take it away: kubectl delete localnodes riyadh cairo jakarta amman; helm uninstall fateh fateh-crds -n fateh-system.
+To take it away: \`kubectl delete contentdistribution algebra-1\`, \`kubectl delete localnodes riyadh cairo jakarta amman\`,
+\`helm uninstall fateh -n fateh-system\`. The types, the DatabaseServer and the retired databases stay.
 TEXT
   exit
 fi

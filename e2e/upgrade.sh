@@ -9,7 +9,7 @@ release=$cache/releases/$commit
 if [ ! -d "$release" ]; then
   echo "building $from (once; kept in the cache)"
   tree=$(mktemp -d)
-  trap 'git -C "$root" worktree remove --force "$tree"; rm -rf "$release.building"' EXIT
+  trap 'git -C "$root" worktree remove --force "$tree" || true; rm -rf "$tree" "$release.building"' EXIT
   git -C "$root" worktree add --quiet --detach "$tree" "$commit"
   programs=$(unset CARGO_TARGET_DIR && "$tree/e2e/cluster/programs.sh")
   mkdir -p "$release.building/programs"
@@ -17,4 +17,6 @@ if [ ! -d "$release" ]; then
   cp -r "$tree/charts" "$release.building/"
   mv "$release.building" "$release"
 fi
+# Built before people are at work, who have tokens for ten minutes.
+"$here/programs.sh" >/dev/null
 FATEH_RELEASE=$release "$root/e2e/run.sh" an_upgrade_of_operator_hub_and_nodes

@@ -69,11 +69,11 @@ impl Telemetry {
     }
 }
 
-/// Spans of our own and of requests to the API server; of events, what went wrong in them. SQL is in none of them.
+/// Spans of our own and of requests to the API server, and no event: the texts of errors are for the log alone.
 fn traced() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(|metadata| {
         let ours = ["fateh_", "kube_client", "kube_runtime"].iter().any(|crate_| metadata.target().starts_with(crate_));
-        ours && if metadata.is_span() { *metadata.level() <= Level::DEBUG } else { *metadata.level() <= Level::WARN }
+        ours && metadata.is_span() && *metadata.level() <= Level::DEBUG
     })
     .with_max_level_hint(LevelFilter::DEBUG)
 }

@@ -138,10 +138,19 @@ impl Slug {
     }
 }
 
+/// How the namespaces of nodes begin.
+const NAMESPACE_PREFIX: &str = "fateh-node-";
+
 /// Namespace of the node of this name, whether or not the name is a valid slug.
 #[must_use]
 pub fn namespace_of(name: &str) -> String {
-    format!("fateh-node-{name}")
+    format!("{NAMESPACE_PREFIX}{name}")
+}
+
+/// Name of the node that a namespace would be of; none when it is called like none.
+#[must_use]
+pub fn node_of(namespace: &str) -> Option<&str> {
+    namespace.strip_prefix(NAMESPACE_PREFIX)
 }
 
 impl fmt::Display for Slug {

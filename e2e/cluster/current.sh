@@ -2,9 +2,13 @@
 # the user's. Sourced by the demo; says what it would do, and asks, before it does anything.
 # shellcheck shell=bash
 source "$here/platform.sh"
-command -v kubectl >/dev/null || fail "kubectl is missing; it is what your cluster is reached by"
+type -P kubectl >/dev/null || fail "kubectl is missing; it is what your cluster is reached by"
+for program in cargo go jq curl openssl; do
+  command -v $program >/dev/null || fail "$program is missing; the demo is built and run with it"
+done
 [ -n "${IMAGE_REGISTRY:-}" ] || fail "say where your cluster gets images from: IMAGE_REGISTRY=registry.example.com/fateh"
-[ -n "${DATABASE_SERVER:-}" ] || fail "say which DatabaseServer takes the databases, by its name or by a file with its manifest: DATABASE_SERVER=server.yaml (docs/operations.md has one)"
+[ -n "${DATABASE_SERVER:-}" ] || fail "say which DatabaseServer takes the databases, by its name or by a file with its manifest: DATABASE_SERVER=server.yaml (docs/postgres.md has one)"
+[[ $DATABASE_SERVER != *[/.]* || -r $DATABASE_SERVER ]] || fail "DATABASE_SERVER=$DATABASE_SERVER cannot be read"
 [ -z "${VALUES:-}" ] || [ -r "$VALUES" ] || fail "VALUES=$VALUES cannot be read"
 
 context=$(command kubectl config current-context)
@@ -15,6 +19,14 @@ helm() { "$helm_program" --kube-context "$context" "$@"; }
 crane=$("$here/tools.sh" crane)
 server=$(kubectl config view --minify -o jsonpath='{.clusters[0].cluster.server}')
 cluster=$(kubectl get namespace kube-system -o jsonpath='{.metadata.uid}') || fail "the cluster of the context $context does not answer"
+# What was installed for good is not a demo's to change; a demo of before is gone on with.
+kept=$dev/clusters/$cluster
+if [ ! -d "$kept" ]; then
+  ! helm status fateh --namespace fateh-system >/dev/null 2>&1 \
+    || fail "there is a platform on this cluster already (the release fateh); the demo would change it"
+  taken=$(kubectl get localnodes riyadh cairo jakarta amman --ignore-not-found -o name 2>/dev/null || true)
+  [ -z "$taken" ] || fail "there are nodes already that the demo would change: $taken"
+fi
 
 cat <<TEXT
 The cluster:
@@ -35,17 +47,20 @@ step "build the programs"
 programs=$("$here/programs.sh")
 step "push the images"
 archive=$(mktemp)
-trap 'rm -f "$archive"' EXIT
+trap 'rm -f "$archive" "$archive.log"' EXIT
 push() { # PROGRAM: prints the reference by digest
-  "$here/archive.sh" "$IMAGE_REGISTRY/$1:latest" "$programs/$1" "$archive"
-  "$crane" push "$archive" "$IMAGE_REGISTRY/$1:$(sha256sum "$programs/$1" | cut -c1-12)" 2>/dev/null \
-    || fail "$IMAGE_REGISTRY did not take the image of $1; sign in as for docker push ($HOME/.docker/config.json)"
+  local tag
+  tag=$(sha256sum "$programs/$1" | cut -c1-12)
+  "$here/archive.sh" "$IMAGE_REGISTRY/$1:$tag" "$programs/$1" "$archive" || fail "the image of $1 could not be made"
+  "$crane" push "$archive" "$IMAGE_REGISTRY/$1:$tag" 2> "$archive.log" \
+    || fail "$IMAGE_REGISTRY did not take the image of $1: $(tail -1 "$archive.log") (crane signs in as docker push does: $HOME/.docker/config.json)"
 }
 operator=$(push fateh-operator)
 runtime=$(push node-runtime)
 hub=$(push fateh-hub)
 
 step "install the charts"
+mkdir -p "$kept"
 install_types
 kubectl get namespace fateh-system >/dev/null 2>&1 || kubectl create namespace fateh-system >/dev/null
 if [ -r "$DATABASE_SERVER" ]; then
@@ -67,8 +82,7 @@ await_platform "$DATABASE_SERVER"
 values=$(helm get values fateh --namespace fateh-system --all --output json)
 base_domain=$(jq -r .baseDomain <<< "$values")
 public_port=$(jq -r .publicPort <<< "$values")
-password_file=$dev/clusters/$cluster/admin-password
-mkdir -p "$(dirname "$password_file")"
+password_file=$kept/admin-password
 PATH=$programs:$PATH
 # As the browser of one who has neither the names in DNS nor the authority on the machine.
 reach() { curl ${CA_FILE:+--cacert "$CA_FILE"} ${INGRESS_ADDRESS:+--resolve "$host:$public_port:$INGRESS_ADDRESS"} "$@"; }

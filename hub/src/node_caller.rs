@@ -15,7 +15,7 @@ use fateh_common::{
         extract::bearer,
     },
 };
-use fateh_crds::{LocalNode, Slug};
+use fateh_crds::{LocalNode, Slug, node_of};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::authentication::v1::{TokenReview, TokenReviewSpec},
@@ -134,7 +134,7 @@ impl Callers {
 fn slug_of(username: &str) -> Option<Slug> {
     let rest = username.strip_prefix("system:serviceaccount:")?;
     let (namespace, account) = rest.split_once(':')?;
-    let slug = Slug::parse(namespace.strip_prefix("fateh-node-")?).ok()?;
+    let slug = Slug::parse(node_of(namespace)?).ok()?;
     (account == fateh_crds::CHILD_NAME && slug.namespace() == namespace).then_some(slug)
 }
 

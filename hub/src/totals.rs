@@ -23,7 +23,7 @@ pub type OfNodes = Arc<Vec<(Uuid, Sums)>>;
 #[derive(Default)]
 pub struct Totals {
     last: RwLock<Option<(Timestamp, OfNodes)>>,
-    /// One reads for all.
+    /// One reads anew while others are shown what is known.
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -61,12 +61,8 @@ pub async fn of_nodes(state: &AppState) -> Result<OfNodes, sqlx::Error> {
         });
         return Ok(known);
     }
-    let _turn = totals.reading.lock().await;
-    // Another may have read them meanwhile.
-    match totals.younger_than(FRESH, state.clock.now()) {
-        Some(fresh) => Ok(fresh),
-        None => read(state).await,
-    }
+    // Each for itself: of those who wait for one another the last would wait for all.
+    read(state).await
 }
 
 async fn read(state: &AppState) -> Result<OfNodes, sqlx::Error> {

@@ -71,17 +71,32 @@ async fn make_with(server: &Server, schema: &Schema, name: &str, mark: &Mark) {
     server.ensure_database(&node).await.unwrap();
 }
 
-/// Columns and tables of the nodes' schema, and who may do what with them.
+/// Tables of the nodes' schema with all that belongs to them, and who may do what with them.
 async fn shape(connection: &mut PgConnection) -> Vec<String> {
     shape_of(connection, Schema::of_nodes().family).await
 }
 
 async fn shape_of(connection: &mut PgConnection, family: &Family) -> Vec<String> {
-    let columns = "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || coalesce((
-                       SELECT string_agg(privilege_type, ',' ORDER BY privilege_type) FROM information_schema.column_privileges p
-                       WHERE p.grantee = $2 AND p.table_name = c.table_name AND p.column_name = c.column_name), '')
-                   FROM information_schema.columns c WHERE table_schema = $1 ORDER BY 1";
-    sqlx::query_scalar(columns).bind(family.schema).bind(family.runtime_role).fetch_all(connection).await.unwrap()
+    let shape = "
+        SELECT concat_ws(' ', 'column', table_name, column_name, data_type, is_nullable, column_default, (
+            SELECT string_agg(privilege_type, ',' ORDER BY privilege_type) FROM information_schema.column_privileges p
+            WHERE p.grantee = $2 AND p.table_schema = $1 AND p.table_name = c.table_name AND p.column_name = c.column_name))
+            FROM information_schema.columns c WHERE table_schema = $1
+        UNION ALL
+        SELECT concat_ws(' ', 'right', table_name, privilege_type) FROM information_schema.table_privileges
+            WHERE table_schema = $1 AND grantee = $2
+        UNION ALL
+        SELECT concat_ws(' ', 'index', indexdef) FROM pg_indexes WHERE schemaname = $1
+        UNION ALL
+        SELECT concat_ws(' ', 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint
+            WHERE connamespace = $1::regnamespace AND contype <> 'n'
+        UNION ALL
+        SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(t.oid)) FROM pg_trigger t JOIN pg_class r ON r.oid = t.tgrelid
+            WHERE r.relnamespace = $1::regnamespace AND NOT t.tgisinternal
+        UNION ALL
+        SELECT concat_ws(' ', 'function', pg_get_functiondef(oid)) FROM pg_proc WHERE pronamespace = $1::regnamespace
+        ORDER BY 1";
+    sqlx::query_scalar(shape).bind(family.schema).bind(family.runtime_role).fetch_all(connection).await.unwrap()
 }
 
 async fn a_node_is_upgraded(on: Postgres) {
@@ -100,8 +115,8 @@ async fn a_node_is_upgraded(on: Postgres) {
     assert_eq!(session.schema_version(), 9001, "complete up to what waits for the pods");
     session.close().await;
     let expanded = shape(&mut inside).await;
-    for column in ["local_users.nickname", "local_users.profile", "notes.id"] {
-        assert!(expanded.iter().any(|line| line.starts_with(column)), "{column}: {expanded:?}");
+    for column in ["local_users nickname", "local_users profile", "notes id"] {
+        assert!(expanded.iter().any(|line| line.starts_with(&format!("column {column} "))), "{column}: {expanded:?}");
     }
     // Pods of before still read and write, and an operator of before changes nothing.
     let mut pod = on.connect(&name, "a password of this test", &name).await.unwrap();

@@ -192,9 +192,11 @@ async fn a_database_that_does_not_let_the_node_in_is_away_and_not_a_fault() {
     ] {
         sqlx::query(statement).execute(&mut superuser).await.unwrap();
     }
-    let refused = eventually("the role is shut out", 10, async || {
+    let shut_out = "password authentication failed for user \"node_shut_out\"";
+    let refused = eventually("a request that the role is shut out of", 10, async || {
         let answer = node.users.get("/api/local/users", Some(&admin)).await;
-        if answer.status == 200 { Err(answer) } else { Ok(answer) }
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+        if answer.status == 503 && node.log().replace('\\', "").contains(shut_out) { Ok(answer) } else { Err(answer) }
     })
     .await;
     assert_eq!(refused.clone().error(503), "unavailable");

@@ -15,6 +15,7 @@ pub struct Running {
     pub management: Http,
     pub invitation: String,
     pub child: Child,
+    log: PathBuf,
     mounts: Arc<Mounts>,
 }
 
@@ -75,14 +76,14 @@ async fn start(name: &str, invitation: String, mounts: Arc<Mounts>) -> Running {
         .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .arg(format!("--http-address=127.0.0.1:{port}"))
         .arg(format!("--management-address=127.0.0.1:{management}"))
-        .stdout(fs::File::create(log).unwrap())
+        .stdout(fs::File::create(&log).unwrap())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let at = |port| Http::at(format!("http://127.0.0.1:{port}"));
     let running =
-        Running { name: name.to_owned(), users: at(port), management: at(management), invitation, child, mounts };
+        Running { name: name.to_owned(), users: at(port), management: at(management), invitation, child, log, mounts };
     eventually("readiness", 20, async || {
         let answer = running.management.get("/readyz", None).await;
         if answer.status == 200 { Ok(()) } else { Err(answer) }
@@ -95,6 +96,11 @@ impl Running {
     /// Another replica of the same node.
     pub async fn replica(&self) -> Self {
         start(&self.name, self.invitation.clone(), Arc::clone(&self.mounts)).await
+    }
+
+    /// What its program has written.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     /// One of the files that a pod mounts.

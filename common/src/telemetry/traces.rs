@@ -8,8 +8,8 @@ use std::{
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri, uri::Scheme};
 use opentelemetry::{
-    global,
-    trace::{Status, TraceContextExt, TracerProvider},
+    Context, global,
+    trace::{SpanContext, Status, TraceContextExt, TraceState, TracerProvider},
 };
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
@@ -34,7 +34,7 @@ pub struct Collector {
     /// unset: there are no traces.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = endpoint)]
     pub otlp_endpoint: Option<Uri>,
-    /// Share of the traces that begin here which are sent, from 0 to 1; one that a caller began is the caller's choice.
+    /// Share of the traces that are sent, from 0 to 1; one that a caller began, and does not want sent, is not.
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1", value_parser = ratio)]
     pub trace_ratio: f64,
 }
@@ -84,7 +84,9 @@ impl Traces {
             .with_timeout(DEADLINE)
             .build()?;
         global::set_text_map_propagator(TraceContextPropagator::new());
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(collector.trace_ratio)));
+        // A caller's wish is not enough: whether a trace is sent follows from its identifier, so all programs agree.
+        let share = Sampler::TraceIdRatioBased(collector.trace_ratio);
+        let sampler = Sampler::parent_based(share.clone()).with_remote_parent_sampled(share);
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_sampler(sampler)
@@ -121,9 +123,13 @@ pub fn serves(span: &Span, method: &Method, route: &str, headers: &HeaderMap) {
     }
     span.record("otel.name", format!("{method} {route}")).record("otel.kind", "server");
     let caller = global::get_text_map_propagator(|propagator| propagator.extract(&HeaderExtractor(headers)));
-    if caller.span().span_context().is_valid() {
+    let caller = caller.span().span_context().clone();
+    if caller.is_valid() {
+        // Without the state that came with it, which is any text of the caller's.
+        let plain = TraceState::default();
+        let caller = SpanContext::new(caller.trace_id(), caller.span_id(), caller.trace_flags(), true, plain);
         // A span that is filtered out has no parent either.
-        let _ = span.set_parent(caller);
+        let _ = span.set_parent(Context::new().with_remote_span_context(caller));
     }
     span.set_attribute("http.request.method", method.to_string());
     span.set_attribute("http.route", route.to_owned());

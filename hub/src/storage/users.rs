@@ -222,14 +222,17 @@ pub async fn change(
     Ok(row.map(User::from))
 }
 
-/// Deletes a user for good: what tells who it was is gone, and the e-mail is free again. The row stays, because the
-/// audit log refers to it.
+/// Deletes a user for good: what tells who it was is gone, the e-mail is free again, and who the user is at nodes, or a
+/// partner in, may be joined to another account. The row stays, because the audit log refers to it.
 ///
 /// # Errors
 /// When the statement fails.
 pub async fn delete(connection: &mut PgConnection, id: Uuid, now: Timestamp) -> Result<Option<User>, sqlx::Error> {
     let row: Option<Row> = sqlx::query_as(concat!(
-        "WITH dropped AS (DELETE FROM global_platform.password_resets WHERE user_id = $1)
+        "WITH dropped AS (DELETE FROM global_platform.password_resets WHERE user_id = $1),
+         parted AS (UPDATE global_platform.global_identities SET global_user = NULL WHERE global_user = $1),
+         left_to_others AS (
+             UPDATE global_platform.global_partners SET global_user = NULL, updated_at = $2 WHERE global_user = $1)
          UPDATE global_platform.global_users SET display_name = 'deleted', email = 'deleted',
              email_key = 'deleted@' || id, password_hash = '', role = NULL, status = 'deleted', last_sign_in = NULL,
              security_version = security_version + 1, security_changed_at = $2, updated_at = $2

@@ -8,8 +8,8 @@ use std::{
 };
 
 use fateh_crds::{
-    CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NODE_LABEL, NodeContent,
-    NodeReport, Phase,
+    CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NodeContent, NodeReport,
+    Phase, node_of,
 };
 use futures::{Stream, StreamExt, future, stream};
 use jiff::Timestamp;
@@ -100,7 +100,7 @@ where
         stream::unfold(woken, |mut woken| async move { woken.recv().await.map(|name| (ObjectRef::new(&name), woken)) });
     Controller::for_stream(changed_nodes, store.clone())
         .with_config(Config::default().concurrency(context.settings.concurrency))
-        .watches_stream(changed_reports, by_label)
+        .watches_stream(changed_reports, by_namespace)
         .watches_stream(changed_servers, on_server)
         .reconcile_on(changed_children(&context, &store))
         .reconcile_on(gateway_changes(&context, &store))
@@ -182,8 +182,8 @@ fn gateway_changes(
 }
 
 /// The node that a report belongs to.
-fn by_label(report: NodeReport) -> Option<ObjectRef<LocalNode>> {
-    report.labels().get(NODE_LABEL).map(|slug| ObjectRef::new(slug))
+fn by_namespace(report: NodeReport) -> Option<ObjectRef<LocalNode>> {
+    report.metadata.namespace.as_deref().and_then(node_of).map(ObjectRef::new)
 }
 
 /// Whether a node is without the finalizer that it was given. One that no pass has reported on yet is to have one.

@@ -6,13 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_crds::{LocalNode, NODE_LABEL, NodeReport, NodeState};
+use fateh_crds::{LocalNode, NodeReport, NodeState, node_of};
 use futures::{Stream, stream};
 use jiff::Timestamp;
-use kube::{
-    ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::{conditions, context::Context};
 
@@ -84,7 +81,7 @@ pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<LocalNode>
         let mut changed = Vec::new();
         let mut still = HashMap::new();
         for report in context.reports.state() {
-            let Some(slug) = report.labels().get(NODE_LABEL) else { continue };
+            let Some(slug) = report.metadata.namespace.as_deref().and_then(node_of) else { continue };
             let node = ObjectRef::new(slug);
             let Some(told) = context.nodes.get(&node).filter(|node| node.spec.state == NodeState::Active) else {
                 continue;
@@ -100,7 +97,7 @@ pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<LocalNode>
             if before.is_none() {
                 changed.push(node);
             }
-            still.insert(slug.clone(), before.unwrap_or_else(|| (now, Instant::now())));
+            still.insert(slug.to_owned(), before.unwrap_or_else(|| (now, Instant::now())));
         }
         Some((changed, (context, tick, still)))
     });

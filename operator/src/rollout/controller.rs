@@ -42,7 +42,7 @@ use crate::{
 const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
 /// Of a few nodes each is followed by the next at once; over thousands, passes take half of the time at most.
-const GATHER: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(400)];
+const GATHER: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(200)];
 /// Writes at once.
 const WRITES: usize = 16;
 
@@ -191,12 +191,14 @@ impl Controller {
                 }
             }
         }
-        let names = distributions.iter().map(|resource| resource.name_any()).collect();
+        let names: BTreeSet<_> = distributions.iter().map(|resource| resource.name_any()).collect();
         for (index, name) in fleet.left_behind(&names) {
             wanted.entry(index).or_default().push((name, Change::Forget));
         }
-        let refused: Vec<_> = parts.iter().filter_map(|part| self.refused.remove_entry(&part.name)).collect();
+        let tried = parts.iter().filter(|part| !failed.contains(&part.name));
+        let refused: Vec<_> = tried.filter_map(|part| self.refused.remove_entry(&part.name)).collect();
         let not_told = self.tell(&fleet, wanted).await;
+        self.refused.retain(|name, _| names.contains(name));
         // What status says of it is to be taken back.
         let taken_back = refused.into_iter().filter(|(name, _)| !self.refused.contains_key(name));
         wake.extend(taken_back.map(|(name, _)| (name, now)));
@@ -288,11 +290,15 @@ impl Controller {
                     tracing::warn!(error = %failure, distributions = ?names, "a node could not be told; it is planned for again");
                     self.context.metrics.failed(KIND, failure.reason());
                     if matches!(failure.reason(), "KubernetesInvalid" | "KubernetesForbidden") {
-                        let message = format!(
-                            "node {}: {failure}; see which policy or webhook refuses it",
-                            member.node.name_any()
-                        );
-                        self.refused.extend(names.iter().map(|name| (name.clone(), message.clone())));
+                        let node = member.node.name_any();
+                        let message = format!("node {node}: {failure}; see which policy or webhook refuses it");
+                        for name in &names {
+                            // Of several nodes always the same one is named.
+                            let said = self.refused.entry(name.clone()).or_insert_with(|| message.clone());
+                            if message < *said {
+                                said.clone_from(&message);
+                            }
+                        }
                     }
                     failed.extend(names);
                 }
@@ -421,9 +427,12 @@ async fn write_status(
             ..previous.clone()
         },
     };
-    if let Some(message) = refused {
+    // A rollout that waits for a person waits for that first.
+    if let Some(message) = refused
+        && !conditions::is_true(&status.conditions, "Stalled")
+    {
         let failure = Failure::stalled("NodeRefused", message);
-        status.conditions = report::of_failure(before, &failure, generation, now);
+        status.conditions = report::of_refusal(before, &status.conditions, &failure, generation, now);
     }
     status.observed_generation = generation;
     if status == previous {

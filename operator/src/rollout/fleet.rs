@@ -135,7 +135,7 @@ impl Member {
         let parameters = PatchParams::apply(CONTENT_MANAGER).force();
         let mut written =
             api.patch(CHILD_NAME, &parameters, &Patch::Apply(&body)).await.map_err(kubernetes("tell the node"))?;
-        crate::watch::forget(&mut written);
+        crate::watch::forget_owner(&mut written);
         Ok(written)
     }
 }

@@ -132,6 +132,21 @@ pub fn of_failure(
     beside_the_rollout(previous, facts, generation, now)
 }
 
+/// What a plan says, of which a part cannot be carried out.
+pub fn of_refusal(
+    previous: &[Condition],
+    planned: &[Condition],
+    failure: &Failure,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let is_said = |condition: &Condition| ["Ready", "Reconciling", "Stalled"].contains(&&*condition.type_);
+    let mut conditions = of_failure(previous, failure, generation, now);
+    conditions.retain(is_said);
+    conditions.extend(planned.iter().filter(|condition| !is_said(condition)).cloned());
+    conditions
+}
+
 /// The conditions of a revision that is on its way to the hub.
 pub fn of_publishing(previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
     let message = "the revision is published to the hub's catalogue";

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fateh_crds::{ContentDistribution, LocalNode, NODE_LABEL, NodeContent};
+use fateh_crds::{ContentDistribution, LocalNode, NodeContent, node_of};
 use kube::{ResourceExt, runtime::watcher::Event};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -62,12 +62,12 @@ impl Signals {
         for name in names {
             let _ = self.to.send(Dirty::One(name.clone()));
         }
-        let Some(node) = content.labels().get(NODE_LABEL) else { return };
+        let Some(node) = content.metadata.namespace.as_deref().and_then(node_of) else { return };
         // One that was made anew has lost what the node was told.
-        if self.is_news("UID of a NodeContent", node.clone(), &content.uid()) {
+        if self.is_news("UID of a NodeContent", node.to_owned(), &content.uid()) {
             self.everything();
         }
-        let _ = self.count.send(node.clone());
+        let _ = self.count.send(node.to_owned());
     }
 
     /// A distribution: what is asked for, not what is known of it.

@@ -69,7 +69,7 @@ impl Rollouts {
 
         let named = watcher::Config::default().fields(&format!("metadata.name={CHILD_NAME}"));
         let all = watch::events(Api::<NodeContent>::all(client.clone()), named, resync);
-        let kept = all.modify(watch::forget).reflect(contents_writer);
+        let kept = all.modify(watch::forget_owner).reflect(contents_writer);
         let of_contents = signals.clone();
         let watched_contents = watch::note_filled(kept, &contents_filled).for_each(move |event| {
             match &event {
