@@ -3,7 +3,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fateh_common::money::decimal;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -16,8 +19,55 @@ const FRESH: SignedDuration = SignedDuration::from_secs(1);
 /// What was read longer ago is not shown any more.
 const MAX_AGE: SignedDuration = SignedDuration::from_secs(2);
 
-/// By node and currency.
-pub type OfNodes = Arc<Vec<(Uuid, Sums)>>;
+/// What one node has received and given back in one currency.
+#[derive(Debug)]
+pub struct NodeTotal {
+    /// The node.
+    pub node: Uuid,
+    /// In minor units.
+    pub sums: Sums,
+    /// The same, as people read it.
+    pub revenue: Revenue,
+}
+
+impl NodeTotal {
+    /// The sums of a node.
+    #[must_use]
+    pub fn new(node: Uuid, sums: Sums) -> Self {
+        Self { node, revenue: Revenue::from(&sums), sums }
+    }
+}
+
+/// Sums of one currency, as people read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RevenueTotal)]
+pub struct Revenue {
+    /// ISO 4217.
+    pub currency: String,
+    /// What was received.
+    pub gross: String,
+    platform_fee: String,
+    net_amount: String,
+    /// What was given back of the gross.
+    refunds: String,
+}
+
+impl From<&Sums> for Revenue {
+    fn from(sums: &Sums) -> Self {
+        let text = |minor: i128| decimal(minor, &sums.currency);
+        Self {
+            gross: text(sums.gross),
+            platform_fee: text(sums.fee),
+            net_amount: text(sums.net),
+            refunds: text(sums.refunded),
+            currency: sums.currency.clone(),
+        }
+    }
+}
+
+/// Of all nodes.
+pub type OfNodes = Arc<Vec<NodeTotal>>;
 
 /// What was read last.
 #[derive(Default)]
@@ -34,7 +84,7 @@ impl Totals {
     }
 
     fn keep(&self, at: Timestamp, totals: Vec<(Uuid, Sums)>) -> OfNodes {
-        let totals = Arc::new(totals);
+        let totals = Arc::new(totals.into_iter().map(|(node, sums)| NodeTotal::new(node, sums)).collect());
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some((at, Arc::clone(&totals)));
         totals
     }

@@ -1,17 +1,10 @@
 //! `/api/global/statistics`: how the platform is doing, and each of its nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use fateh_common::{
-    money::decimal,
-    service::{
-        error::{ApiError, Failed},
-        extract::Speaks,
-    },
-};
+use fateh_common::service::{error::Failed, extract::Speaks};
 use fateh_crds::LocalNode;
-use kube::ResourceExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -24,7 +17,7 @@ use crate::{
     scope::{self, Sees},
     state::AppState,
     storage::ledger::Sums,
-    totals::{self, OfNodes},
+    totals::{self, NodeTotal, OfNodes, Revenue},
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -34,75 +27,57 @@ pub fn routes() -> OpenApiRouter<AppState> {
 /// How the platform is doing.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Statistics {
+struct Statistics<'a> {
     total_nodes: usize,
     total_users: i64,
     /// What all nodes have received, those that are gone included, by currency; empty for those who may not see it.
     total_revenue: Vec<Revenue>,
-    nodes: Vec<NodeFigures>,
+    nodes: Vec<NodeFigures<'a>>,
 }
 
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct NodeFigures {
-    slug: String,
-    country: Option<String>,
+struct NodeFigures<'a> {
+    slug: &'a str,
+    country: Option<&'a str>,
     phase: String,
     users: i64,
     /// What the centre was told of, but for the last two seconds; by currency.
-    revenue: Vec<Revenue>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = RevenueTotal)]
-struct Revenue {
-    currency: String,
-    gross: String,
-    platform_fee: String,
-    net_amount: String,
-    /// What was given back of the gross.
-    refunds: String,
-}
-
-impl From<&Sums> for Revenue {
-    fn from(sums: &Sums) -> Self {
-        let text = |minor: i128| decimal(minor, &sums.currency);
-        Self {
-            gross: text(sums.gross),
-            platform_fee: text(sums.fee),
-            net_amount: text(sums.net),
-            refunds: text(sums.refunded),
-            currency: sums.currency.clone(),
-        }
-    }
+    revenue: Vec<&'a Revenue>,
 }
 
 /// See how the platform is doing.
 #[utoipa::path(get, path = "/api/global/statistics", tag = "statistics",
-    responses((status = 200, body = Answer<Statistics>)), security(("token" = [])))]
+    responses((status = 200, body = Answer<Statistics<'static>>)), security(("token" = [])))]
 async fn read(
     State(state): State<AppState>,
     speaks: Speaks,
     Sees { user, scope, .. }: Sees<ReadStatistics>,
 ) -> Result<Response, Failed> {
-    let counted = async {
+    let read = async {
         // Who may not see the ledger sees nodes and users.
         let money = scope::of(&state, &user, Permission::ReadLedger).await?;
         let totals = if money.is_some() { totals::of_nodes(&state).await? } else { OfNodes::default() };
-        let totals = totals.iter().filter(|(node, _)| money.as_ref().is_some_and(|money| money.sees(Some(*node))));
-        let nodes = state.fleet.nodes();
-        let seen = nodes.iter().map(|node| &**node).filter(|node| scope.sees(fleet::uid(node)));
-        Ok::<_, ApiError>(count(seen, totals))
+        Ok((money, totals))
     };
-    speaks.answer(StatusCode::OK, "statistics", counted.await)
+    let (money, totals) = match read.await {
+        Ok(read) => read,
+        Err(error) => return speaks.answer::<Statistics<'_>>(StatusCode::OK, "statistics", Err(error)),
+    };
+    let nodes = state.fleet.nodes();
+    let seen = nodes.iter().map(|node| &**node).filter(|node| scope.sees(fleet::uid(node)));
+    let totals = totals.iter().filter(|total| money.as_ref().is_some_and(|money| money.sees(Some(total.node))));
+    speaks.answer(StatusCode::OK, "statistics", Ok(count(seen, totals)))
 }
 
-fn count<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: impl Iterator<Item = &'a (Uuid, Sums)>) -> Statistics {
-    let mut of_node: BTreeMap<Uuid, Vec<Revenue>> = BTreeMap::new();
+fn count<'a>(
+    nodes: impl Iterator<Item = &'a LocalNode>,
+    totals: impl Iterator<Item = &'a NodeTotal>,
+) -> Statistics<'a> {
+    let mut of_node: HashMap<Uuid, Vec<&Revenue>> = HashMap::new();
     let mut of_all: BTreeMap<&str, Sums> = BTreeMap::new();
-    for (node, sums) in totals {
-        of_node.entry(*node).or_default().push(sums.into());
+    for NodeTotal { node, sums, revenue } in totals {
+        of_node.entry(*node).or_default().push(revenue);
         of_all.entry(&sums.currency).or_insert_with(|| Sums::none(sums.currency.clone())).add(sums);
     }
     let nodes: Vec<_> = nodes
@@ -111,11 +86,11 @@ fn count<'a>(nodes: impl Iterator<Item = &'a LocalNode>, totals: impl Iterator<I
             let statistics = status.and_then(|status| status.statistics.as_ref());
             let uid = fleet::uid(node);
             NodeFigures {
-                slug: node.name_any(),
-                country: node.spec.country.clone(),
+                slug: node.metadata.name.as_deref().unwrap_or_default(),
+                country: node.spec.country.as_deref(),
                 phase: format!("{:?}", status.map_or_else(Default::default, |status| status.phase)),
                 users: statistics.map_or(0, |statistics| statistics.figures.users.total),
-                revenue: uid.and_then(|uid| of_node.get(&uid)).cloned().unwrap_or_default(),
+                revenue: uid.and_then(|uid| of_node.remove(&uid)).unwrap_or_default(),
             }
         })
         .collect();
@@ -144,7 +119,7 @@ mod tests {
         let total = |uid: u128, currency: &str, gross| {
             let sums =
                 Sums { revenues: 1, gross, fee: gross / 10, net: gross - gross / 10, ..Sums::none(currency.into()) };
-            (Uuid::from_u128(uid), sums)
+            NodeTotal::new(Uuid::from_u128(uid), sums)
         };
         let totals = [
             total(1, "SAR", 1000),
@@ -152,7 +127,8 @@ mod tests {
             total(9, "SAR", 1),
             total(2, "KWD", i128::from(i64::MAX) * 4),
         ];
-        let statistics = count([node("a", 1), node("b", 2)].iter(), totals.iter());
+        let nodes = [node("a", 1), node("b", 2)];
+        let statistics = count(nodes.iter(), totals.iter());
         assert_eq!((statistics.total_nodes, statistics.total_users), (2, 0));
         let gross: Vec<_> = statistics.total_revenue.iter().map(|sum| (&*sum.currency, &*sum.gross)).collect();
         assert_eq!(gross, [("KWD", "36893488147419103.228"), ("SAR", "15.01")]);

@@ -9,7 +9,7 @@ use std::{
 
 use fateh_crds::{
     APPROVE_ANNOTATION, ContentDistribution, ContentDistributionStatus, DISTRIBUTION_FINALIZER, NodeContent,
-    PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
+    PAUSE_ANNOTATION, RETRY_ANNOTATION, RolloutSummary, namespace_of,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -37,12 +37,16 @@ use crate::{
     context::Context,
     failure::{Failure, kubernetes},
     kubernetes::{FIELD_MANAGER, put_finalizer, remove_finalizer},
+    throttle::Throttle,
 };
 
 const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
 /// Of a few nodes each is followed by the next at once; over thousands, passes take half of the time at most.
 const GATHER: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(200)];
+/// Counts that move, and nothing else, are written no more often: of many distributions at once they would be most of
+/// what is written.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
 /// Writes at once.
 const WRITES: usize = 16;
 
@@ -79,6 +83,7 @@ pub async fn run(
         written: HashMap::new(),
         told: HashMap::new(),
         refused: HashMap::new(),
+        counted: Throttle::new(COUNTS_INTERVAL),
     };
     let mut names = BTreeSet::new();
     let mut all = true;
@@ -146,6 +151,8 @@ struct Controller {
     told: HashMap<String, Arc<NodeContent>>,
     /// Why the API server did not take what a node is to be told, by distribution, until it does.
     refused: HashMap<String, String>,
+    /// Distributions whose status was written a moment ago.
+    counted: Throttle,
 }
 
 /// A distribution's part in a pass.
@@ -174,7 +181,7 @@ impl Controller {
         let parts = self.decide(asked, &distributions, &fleet, now);
         // Status first: what it remembers must stand before anything is done that follows from it. What could not be
         // written is planned for again, after the object's own wait.
-        let mut failed = self.write_statuses(&parts, now).await;
+        let (mut failed, counts) = self.write_statuses(&parts, now).await;
         let mut wake = Vec::new();
         let mut wanted = Wanted::new();
         for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
@@ -206,6 +213,13 @@ impl Controller {
         failed.extend(not_told.into_iter().chain(not_let_go));
         for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
             self.context.backoff.succeeded(&backoff_key(&part.name));
+        }
+        let soon = now + COUNTS_INTERVAL;
+        for name in counts.into_iter().filter(|name| !failed.contains(name)) {
+            // The last word on a name holds.
+            if wake.iter().all(|(other, at)| *other != name || *at > soon) {
+                wake.push((name, soon));
+            }
         }
         let later = self.context.clock.now();
         let again = failed.into_iter().map(|name| {
@@ -249,18 +263,34 @@ impl Controller {
         parts
     }
 
-    /// Writes what is known of each. The names of those of which it failed.
-    async fn write_statuses(&mut self, parts: &[Arc<Part>], now: Timestamp) -> BTreeSet<String> {
-        let writes = parts.iter().cloned().map(|part| {
-            let context = Arc::clone(&self.context);
+    /// Writes what is known of each. The names of those of which it failed, and of those whose counts are to be written
+    /// later.
+    async fn write_statuses(&mut self, parts: &[Arc<Part>], now: Timestamp) -> (BTreeSet<String>, Vec<String>) {
+        let begun = std::time::Instant::now();
+        let (mut due, mut later) = (Vec::new(), Vec::new());
+        for part in parts {
+            let previous = part.resource.status.clone().unwrap_or_default();
             let refused = self.refused.get(&part.name).cloned();
-            async move { (part.name.clone(), write_status(&context, &part, refused, now).await) }
+            let status = status_of(part, &previous, refused, now);
+            let waits = status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status));
+            if waits && !self.counted.allows(&part.name, begun) {
+                later.push(part.name.clone());
+            } else {
+                due.push((Arc::clone(part), status));
+            }
+        }
+        let writes = due.into_iter().map(|(part, status)| {
+            let context = Arc::clone(&self.context);
+            async move { (part.name.clone(), write_status(&context, &part, status).await) }
         });
         let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES).collect().await;
         let mut failed = BTreeSet::new();
         for (name, written) in written {
             match written {
-                Ok(Some(written)) => drop(self.written.insert(name, Arc::new(written))),
+                Ok(Some(written)) => {
+                    self.counted.took(&name, begun);
+                    drop(self.written.insert(name, Arc::new(written)));
+                }
                 Ok(None) => {}
                 Err(failure) => {
                     tracing::warn!(distribution = name, error = %failure, "a distribution's status could not be written");
@@ -269,7 +299,7 @@ impl Controller {
                 }
             }
         }
-        failed
+        (failed, later)
     }
 
     /// Tells nodes what they are to hold, each with one write. The names of distributions of which it failed.
@@ -388,35 +418,25 @@ impl Controller {
     }
 }
 
-/// Writes what is known, if that has changed; and holds the distribution before the first node is told. What was
-/// written, if anything was.
-async fn write_status(
-    context: &Context,
+/// What is to be said of a distribution; none where nothing new is.
+fn status_of(
     part: &Part,
+    previous: &ContentDistributionStatus,
     refused: Option<String>,
     now: Timestamp,
-) -> Result<Option<ContentDistribution>, Failure> {
-    let resource = &part.resource;
-    let name = &part.name;
-    let api = Api::<ContentDistribution>::all(context.client.clone());
-    if resource.metadata.deletion_timestamp.is_none() {
-        put_finalizer(&api, "hold the ContentDistribution", resource.as_ref(), DISTRIBUTION_FINALIZER).await?;
-    } else if !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
-        return Ok(None);
-    }
-    let previous = resource.status.clone().unwrap_or_default();
-    let generation = resource.metadata.generation;
+) -> Option<ContentDistributionStatus> {
+    let generation = part.resource.metadata.generation;
+    let before = &previous.conditions;
     // What was wrong with the last try is said until one succeeds.
-    let wrong = conditions::is_true(&previous.conditions, "Stalled")
-        || conditions::find(&previous.conditions, "Ready").is_some_and(|ready| ready.reason == "HubUnreachable");
+    let wrong = conditions::is_true(before, "Stalled")
+        || conditions::find(before, "Ready").is_some_and(|ready| ready.reason == "HubUnreachable");
     let publishing = matches!(part.course, Course::Publishing);
     if publishing && wrong && previous.observed_generation == generation {
-        return Ok(None);
+        return None;
     }
-    let before = &previous.conditions;
     let mut status = match &part.course {
         Course::Planned(plan) => ContentDistributionStatus {
-            conditions: report::of_plan(name, before, &plan.status, &plan.verdict, generation, now),
+            conditions: report::of_plan(&part.name, before, &plan.status, &plan.verdict, generation, now),
             ..plan.status.clone()
         },
         Course::Publishing => {
@@ -435,9 +455,37 @@ async fn write_status(
         status.conditions = report::of_refusal(before, &status.conditions, &failure, generation, now);
     }
     status.observed_generation = generation;
-    if status == previous {
+    (status != *previous).then_some(status)
+}
+
+/// Whether two statuses tell the same but for how many nodes are how far, which nothing is planned from.
+fn differ_in_counts_alone(one: &ContentDistributionStatus, other: &ContentDistributionStatus) -> bool {
+    let [one, other] = [one, other].map(|status| {
+        let mut status = status.clone();
+        status.summary = RolloutSummary::default();
+        status.done = None;
+        status.stages.iter_mut().for_each(|stage| stage.applied = 0);
+        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
+        status
+    });
+    one == other
+}
+
+/// Writes what is new; and holds the distribution before the first node is told. What was written, if anything was.
+async fn write_status(
+    context: &Context,
+    part: &Part,
+    status: Option<ContentDistributionStatus>,
+) -> Result<Option<ContentDistribution>, Failure> {
+    let resource = &part.resource;
+    let name = &part.name;
+    let api = Api::<ContentDistribution>::all(context.client.clone());
+    if resource.metadata.deletion_timestamp.is_none() {
+        put_finalizer(&api, "hold the ContentDistribution", resource.as_ref(), DISTRIBUTION_FINALIZER).await?;
+    } else if !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
         return Ok(None);
     }
+    let Some(status) = status else { return Ok(None) };
     let body = json!({
         "apiVersion": ContentDistribution::api_version(&()), "kind": KIND,
         "metadata": {"uid": resource.uid()}, "status": status,
@@ -448,7 +496,7 @@ async fn write_status(
         .await
         .map_err(kubernetes("write the ContentDistribution's status"))?;
     crate::watch::forget(&mut written);
-    tell_people(context, resource, &previous, &status).await;
+    tell_people(context, resource, &resource.status.clone().unwrap_or_default(), &status).await;
     Ok(Some(written))
 }
 
@@ -540,6 +588,27 @@ async fn tell_people(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_counts_and_what_is_said_of_them_may_wait() {
+        let status = |phase: &str, stage_phase: &str, applied: i32, message: &str| -> ContentDistributionStatus {
+            serde_json::from_value(json!({
+                "phase": phase, "done": format!("{applied}/9"), "summary": {"desired": 9, "applied": applied},
+                "stages": [{"name": "all", "phase": stage_phase, "total": 9, "applied": applied}],
+                "conditions": [{"type": "Ready", "status": "False", "reason": "RollingOut", "message": message,
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            }))
+            .unwrap()
+        };
+        let before = status("RollingOut", "Updating", 3, "3 of 9");
+        for (after, waits) in [
+            (status("RollingOut", "Updating", 4, "4 of 9"), true),
+            (status("Complete", "Updating", 4, "4 of 9"), false),
+            (status("RollingOut", "Done", 9, "9 of 9"), false),
+        ] {
+            assert_eq!(differ_in_counts_alone(&before, &after), waits, "{after:?}");
+        }
+    }
 
     #[test]
     fn of_two_made_in_the_same_second_the_one_that_has_begun_is_older() {
