@@ -600,10 +600,10 @@ mod tests {
             }))
             .unwrap()
         };
-        let before = status("RollingOut", "Updating", 3, "3 of 9");
+        let before = status("RollingOut", "Running", 3, "3 of 9");
         for (after, waits) in [
-            (status("RollingOut", "Updating", 4, "4 of 9"), true),
-            (status("Complete", "Updating", 4, "4 of 9"), false),
+            (status("RollingOut", "Running", 4, "4 of 9"), true),
+            (status("Complete", "Running", 4, "4 of 9"), false),
             (status("RollingOut", "Done", 9, "9 of 9"), false),
         ] {
             assert_eq!(differ_in_counts_alone(&before, &after), waits, "{after:?}");
