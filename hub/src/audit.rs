@@ -17,7 +17,7 @@ pub async fn note(
 ) {
     let noted = async {
         let mut connection = state.database.acquire().await?;
-        let actor = format!("user:{}", user.id);
+        let actor = storage::audit::person(user.id);
         storage::audit::add(&mut connection, &actor, action, subject, address, detail, state.clock.now()).await
     };
     if let Err(error) = noted.await {

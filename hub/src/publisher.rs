@@ -10,7 +10,7 @@ use fateh_common::{
     },
 };
 
-use crate::{node_caller, permissions::Permission, signed_in::SignedIn, state::AppState};
+use crate::{node_caller, permissions::Permission, signed_in::SignedIn, state::AppState, storage::audit};
 
 /// Someone who may put content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Publisher {
     #[must_use]
     pub fn actor(&self) -> String {
         match self {
-            Self::Person(user) => format!("user:{}", user.id),
+            Self::Person(user) => audit::person(user.id),
             Self::Operator => "operator".to_owned(),
         }
     }

@@ -8,6 +8,7 @@ mod publications;
 mod report;
 mod revision;
 mod signals;
+mod status;
 mod view;
 mod watches;
 

@@ -177,7 +177,7 @@ async fn become_admin(state: &AppState, address: Option<IpAddr>, acceptance: Acc
     let user = users::insert(&mut transaction, &new, now).await?;
     invitations::accept(tables, &mut transaction, user.id, now).await?;
     let id = user.id.to_string();
-    let actor = format!("user:{id}");
+    let actor = audit::person(user.id);
     audit::add(&mut transaction, &actor, "accept-invitation", &id, address, &json!({}), now).await?;
     let begun = state.identity.begin_first_session(&mut transaction, &user.security()).await?;
     let session = session(state, &mut transaction, begun).await?;

@@ -435,7 +435,7 @@ async fn note(
     address: Option<IpAddr>,
     detail: &Value,
 ) -> Result<(), ApiError> {
-    let actor = format!("user:{}", user.id);
+    let actor = audit::person(user.id);
     Ok(audit::add(connection, &actor, action, content, address, detail, state.clock.now()).await?)
 }
 

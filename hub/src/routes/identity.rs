@@ -103,7 +103,7 @@ async fn join(
         if !identities::join(&mut transaction, identity, user.id).await? {
             return Err(JOINED_TO_ANOTHER);
         }
-        let (actor, now) = (format!("user:{}", user.id), state.clock.now());
+        let (actor, now) = (audit::person(user.id), state.clock.now());
         let (subject, detail) = (identity.to_string(), json!({}));
         audit::add(&mut transaction, &actor, "join-identity", &subject, address, &detail, now).await?;
         transaction.commit().await?;

@@ -273,7 +273,7 @@ async fn note(
     address: Option<IpAddr>,
     detail: &Value,
 ) -> Result<(), ApiError> {
-    let actor = format!("user:{}", admin.id);
+    let actor = audit::person(admin.id);
     Ok(audit::add(connection, &actor, action, &partner.to_string(), address, detail, state.clock.now()).await?)
 }
 

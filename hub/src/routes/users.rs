@@ -176,7 +176,7 @@ async fn make(
     let mut connection = state.connection().await?;
     let mut transaction = connection.begin().await?;
     let user = users::insert(&mut transaction, &new, now).await?;
-    let (actor, detail) = (format!("user:{}", admin.id), json!({"role": creation.role}));
+    let (actor, detail) = (audit::person(admin.id), json!({"role": creation.role}));
     audit::add(&mut transaction, &actor, "create-user", &user.id.to_string(), address, &detail, now).await?;
     transaction.commit().await?;
     Ok(user)
@@ -252,7 +252,7 @@ async fn alter(
         .filter_map(|(field, given)| given.then_some(field))
         .collect();
     let detail = json!({"status": status, "role": role, "fields": renamed});
-    let actor = format!("user:{}", admin.id);
+    let actor = audit::person(admin.id);
     audit::add(&mut transaction, &actor, "change-user", &id.to_string(), address, &detail, now).await?;
     transaction.commit().await?;
     state.identity.revoke(user.security());
@@ -281,7 +281,7 @@ async fn remove(
         keep_an_admin(&mut transaction, id).await?;
         state.identity.end_sessions(&mut transaction, id).await?;
         let gone = users::delete(&mut transaction, id, now).await?.ok_or(NOT_FOUND)?;
-        let actor = format!("user:{}", user.id);
+        let actor = audit::person(user.id);
         audit::add(&mut transaction, &actor, "delete-user", &id.to_string(), address, &json!({}), now).await?;
         transaction.commit().await?;
         state.identity.revoke(gone.security());
@@ -305,7 +305,7 @@ async fn begin_reset(
         let mut transaction = connection.begin().await?;
         users::find(&mut transaction, id).await?.ok_or(NOT_FOUND)?;
         let token = state.identity.offer_reset(&mut transaction, id).await?;
-        let (actor, now) = (format!("user:{}", user.id), state.clock.now());
+        let (actor, now) = (audit::person(user.id), state.clock.now());
         audit::add(&mut transaction, &actor, "offer-password-reset", &id.to_string(), address, &json!({}), now).await?;
         transaction.commit().await?;
         Ok(token)
@@ -360,6 +360,6 @@ pub async fn audit_password(
     user: Uuid,
     address: Option<IpAddr>,
 ) -> Result<(), sqlx::Error> {
-    let (actor, now) = (format!("user:{user}"), state.clock.now());
+    let (actor, now) = (audit::person(user), state.clock.now());
     audit::add(connection, &actor, "change-password", &user.to_string(), address, &json!({}), now).await
 }

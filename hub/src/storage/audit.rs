@@ -28,6 +28,12 @@ pub struct Record {
     pub detail: Value,
 }
 
+/// How someone with an account, or a node's user, is written as an actor.
+#[must_use]
+pub fn person(id: Uuid) -> String {
+    format!("user:{id}")
+}
+
 /// Adds a row.
 ///
 /// # Errors

@@ -8,18 +8,13 @@ use std::{
 };
 
 use fateh_crds::{
-    APPROVE_ANNOTATION, ContentDistribution, ContentDistributionStatus, DISTRIBUTION_FINALIZER, NodeContent,
-    PAUSE_ANNOTATION, RETRY_ANNOTATION, RolloutSummary, namespace_of,
+    APPROVE_ANNOTATION, ContentDistribution, DISTRIBUTION_FINALIZER, NodeContent, PAUSE_ANNOTATION, RETRY_ANNOTATION,
+    namespace_of,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::{events::EventType, reflector::Store},
-};
-use serde_json::json;
+use kube::{Api, Resource, ResourceExt, runtime::reflector::Store};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -28,19 +23,13 @@ use super::{
     fleet::{Fleet, Member, Wanted},
     plan::{Change, Plan, plan},
     publications::{Publications, Published},
-    report, revision,
+    revision,
+    status::{differ_in_counts_alone, status_of, write_status},
     view::{Controls, Node, Rollout, Targets},
 };
-use crate::{
-    applied::version,
-    conditions,
-    context::Context,
-    failure::{Failure, kubernetes},
-    kubernetes::{FIELD_MANAGER, put_finalizer, remove_finalizer},
-    throttle::Throttle,
-};
+use crate::{applied::version, context::Context, failure::Failure, kubernetes::remove_finalizer, throttle::Throttle};
 
-const KIND: &str = "ContentDistribution";
+pub(super) const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
 /// Of a few nodes each is followed by the next at once; over thousands, passes take half of the time at most.
 const GATHER: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(200)];
@@ -156,14 +145,14 @@ struct Controller {
 }
 
 /// A distribution's part in a pass.
-struct Part {
-    name: String,
-    resource: Arc<ContentDistribution>,
-    course: Course,
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) resource: Arc<ContentDistribution>,
+    pub(super) course: Course,
 }
 
 /// What is to become of a distribution in a pass.
-enum Course {
+pub(super) enum Course {
     /// What the planner says.
     Planned(Box<Plan>),
     /// Its revision is still on its way to the hub.
@@ -418,88 +407,6 @@ impl Controller {
     }
 }
 
-/// What is to be said of a distribution; none where nothing new is.
-fn status_of(
-    part: &Part,
-    previous: &ContentDistributionStatus,
-    refused: Option<String>,
-    now: Timestamp,
-) -> Option<ContentDistributionStatus> {
-    let generation = part.resource.metadata.generation;
-    let before = &previous.conditions;
-    // What was wrong with the last try is said until one succeeds.
-    let wrong = conditions::is_true(before, "Stalled")
-        || conditions::find(before, "Ready").is_some_and(|ready| ready.reason == "HubUnreachable");
-    let publishing = matches!(part.course, Course::Publishing);
-    if publishing && wrong && previous.observed_generation == generation {
-        return None;
-    }
-    let mut status = match &part.course {
-        Course::Planned(plan) => ContentDistributionStatus {
-            conditions: report::of_plan(&part.name, before, &plan.status, &plan.verdict, generation, now),
-            ..plan.status.clone()
-        },
-        Course::Publishing => {
-            ContentDistributionStatus { conditions: report::of_publishing(before, generation, now), ..previous.clone() }
-        }
-        Course::Failed(failure) => ContentDistributionStatus {
-            conditions: report::of_failure(before, failure, generation, now),
-            ..previous.clone()
-        },
-    };
-    // A rollout that waits for a person waits for that first.
-    if let Some(message) = refused
-        && !conditions::is_true(&status.conditions, "Stalled")
-    {
-        let failure = Failure::stalled("NodeRefused", message);
-        status.conditions = report::of_refusal(before, &status.conditions, &failure, generation, now);
-    }
-    status.observed_generation = generation;
-    (status != *previous).then_some(status)
-}
-
-/// Whether two statuses tell the same but for how many nodes are how far, which nothing is planned from.
-fn differ_in_counts_alone(one: &ContentDistributionStatus, other: &ContentDistributionStatus) -> bool {
-    let [one, other] = [one, other].map(|status| {
-        let mut status = status.clone();
-        status.summary = RolloutSummary::default();
-        status.done = None;
-        status.stages.iter_mut().for_each(|stage| stage.applied = 0);
-        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
-        status
-    });
-    one == other
-}
-
-/// Writes what is new; and holds the distribution before the first node is told. What was written, if anything was.
-async fn write_status(
-    context: &Context,
-    part: &Part,
-    status: Option<ContentDistributionStatus>,
-) -> Result<Option<ContentDistribution>, Failure> {
-    let resource = &part.resource;
-    let name = &part.name;
-    let api = Api::<ContentDistribution>::all(context.client.clone());
-    if resource.metadata.deletion_timestamp.is_none() {
-        put_finalizer(&api, "hold the ContentDistribution", resource.as_ref(), DISTRIBUTION_FINALIZER).await?;
-    } else if !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
-        return Ok(None);
-    }
-    let Some(status) = status else { return Ok(None) };
-    let body = json!({
-        "apiVersion": ContentDistribution::api_version(&()), "kind": KIND,
-        "metadata": {"uid": resource.uid()}, "status": status,
-    });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    let mut written = api
-        .patch_status(name, &parameters, &Patch::Apply(&body))
-        .await
-        .map_err(kubernetes("write the ContentDistribution's status"))?;
-    crate::watch::forget(&mut written);
-    tell_people(context, resource, &resource.status.clone().unwrap_or_default(), &status).await;
-    Ok(Some(written))
-}
-
 /// Adds what a distribution tells nodes.
 fn add(wanted: &mut Wanted, part: &Part, plan: &Plan) {
     for (index, change) in &plan.changes {
@@ -565,50 +472,11 @@ fn controls(resource: &ContentDistribution) -> Controls {
     }
 }
 
-/// Events tell what changed: where the rollout stands, in the words of `Ready`.
-async fn tell_people(
-    context: &Context,
-    resource: &ContentDistribution,
-    before: &ContentDistributionStatus,
-    now: &ContentDistributionStatus,
-) {
-    let ready = |status: &ContentDistributionStatus| {
-        conditions::find(&status.conditions, "Ready").map(|ready| (ready.reason.clone(), ready.message.clone()))
-    };
-    let Some((reason, message)) = ready(now) else { return };
-    let stage_before = before.stage.as_ref();
-    if ready(before).is_some_and(|(before, _)| before == reason) && stage_before == now.stage.as_ref() {
-        return;
-    }
-    let bad = conditions::is_true(&now.conditions, "Stalled");
-    let kind = if bad { EventType::Warning } else { EventType::Normal };
-    context.publish(resource, kind, &reason, "RollOut", &message).await;
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn only_counts_and_what_is_said_of_them_may_wait() {
-        let status = |phase: &str, stage_phase: &str, applied: i32, message: &str| -> ContentDistributionStatus {
-            serde_json::from_value(json!({
-                "phase": phase, "done": format!("{applied}/9"), "summary": {"desired": 9, "applied": applied},
-                "stages": [{"name": "all", "phase": stage_phase, "total": 9, "applied": applied}],
-                "conditions": [{"type": "Ready", "status": "False", "reason": "RollingOut", "message": message,
-                    "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-            }))
-            .unwrap()
-        };
-        let before = status("RollingOut", "Running", 3, "3 of 9");
-        for (after, waits) in [
-            (status("RollingOut", "Running", 4, "4 of 9"), true),
-            (status("Complete", "Running", 4, "4 of 9"), false),
-            (status("RollingOut", "Done", 9, "9 of 9"), false),
-        ] {
-            assert_eq!(differ_in_counts_alone(&before, &after), waits, "{after:?}");
-        }
-    }
+    use super::*;
 
     #[test]
     fn of_two_made_in_the_same_second_the_one_that_has_begun_is_older() {
