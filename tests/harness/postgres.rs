@@ -75,6 +75,17 @@ impl Postgres {
             .database(database)
     }
 
+    /// Takes a database away from under whoever uses it, as its administrator: only that one may end an autovacuum.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn drop_database(self, name: &str) {
+        let mut admin = self.superuser("postgres").connect().await.unwrap_or_else(|error| panic!("connect: {error}"));
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        let dropped = sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&mut admin).await;
+        assert!(dropped.is_ok(), "drop {name}: {dropped:?}");
+    }
+
     /// Names of the databases that begin with `prefix`.
     pub async fn databases(self, prefix: &str) -> Vec<String> {
         let found =

@@ -135,13 +135,13 @@ async fn a_lost_database_is_never_replaced_by_an_empty_one_unasked() {
     becomes_ready(&client, "lost-data").await;
 
     // Gone for good: an empty one when a person says so, once.
-    by_hand(Postgres::V18, "DROP DATABASE node_lost_data WITH (FORCE)").await;
+    Postgres::V18.drop_database("node_lost_data").await;
     condition(&client, "lost-data", "Stalled", "True").await;
     let annotate = Patch::Merge(json!({"metadata": {"annotations": {RECREATE_ANNOTATION: "yes-1"}}}));
     nodes.patch("lost-data", &PatchParams::default(), &annotate).await.unwrap();
     becomes_ready(&client, "lost-data").await;
     secret(&client, "lost-data", "node-invitation", "token").await;
-    by_hand(Postgres::V18, "DROP DATABASE node_lost_data WITH (FORCE)").await;
+    Postgres::V18.drop_database("node_lost_data").await;
     assert_eq!(condition(&client, "lost-data", "Stalled", "True").await, "DatabaseMissing", "the same value asks once");
     // Its deletion finds nothing to retain, and ends.
     delete_node(&client, "lost-data").await;

@@ -227,8 +227,7 @@ async fn a_dump_of_before_is_upgraded(on: Postgres, family: &str) {
     assert!(!made.is_empty());
     assert_eq!(upgraded, made);
     for name in [&dumped, &fresh] {
-        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
-        sqlx::query(AssertSqlSafe(drop)).execute(&mut admin).await.unwrap();
+        on.drop_database(name).await;
     }
     sqlx::query(AssertSqlSafe(format!("DROP ROLE {fresh}"))).execute(&mut admin).await.unwrap();
 }
