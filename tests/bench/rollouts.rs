@@ -96,7 +96,10 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     figures.add(&format!("{AT_ONCE} distributions at once to {count} nodes each"), took, "s", "60");
     figures.add("all of it told, answered and counted once per node, sent bare", bare_of_all, "s", "");
     figures.add("ratio", took / bare_of_all, "", "");
-    figures.add("writes for each node: what it is told of all of them", writes.told as f64 / count as f64, "", "");
+    let each = |writes: u64| writes as f64 / count as f64;
+    figures.add("writes for each node: what it is told of all of them", each(writes.told), "", "");
+    figures.add("writes for each node: what it answers to all of them", each(writes.answered), "", "");
+    figures.add("writes for each node: its LocalNode's status of all of them", each(writes.status), "", "");
     let processor = (program.processor_time().await - processor_before) as f64 / 1000.0;
     figures.add("operator: processor time meanwhile", processor, "s", "");
     figures.add("operator: most resident memory", program.peak_memory().await as f64 / 1000.0, "MB", "60");

@@ -2,19 +2,23 @@
 //! written once; nothing is asked again and again, and nothing waits inside a pass.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use fateh_crds::{
-    APPROVE_ANNOTATION, ContentDistribution, DISTRIBUTION_FINALIZER, NodeContent, PAUSE_ANNOTATION, RETRY_ANNOTATION,
-    namespace_of,
+    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, ContentDistributionStatus, DISTRIBUTION_FINALIZER,
+    NodeContent, PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, Resource, ResourceExt, runtime::reflector::Store};
+use kube::{
+    Api, Resource, ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -161,6 +165,31 @@ pub(super) enum Course {
     Failed(Failure),
 }
 
+/// What is to be said of a distribution, if that is anything new.
+type Saying = (Arc<Part>, Option<ContentDistributionStatus>);
+
+/// A distribution's name, and what was written of it, if anything was.
+type Written = (String, Result<Option<ContentDistribution>, Failure>);
+
+/// What is to be said of the distributions of a pass.
+#[derive(Default)]
+struct Said {
+    /// Before any node is told.
+    first: Vec<Saying>,
+    /// While nodes are told: nothing follows from it.
+    meanwhile: Vec<Saying>,
+    /// Names of those of which it is said later.
+    later: Vec<String>,
+}
+
+/// What became of the write to a node.
+struct Told<'a> {
+    member: &'a Member,
+    /// The distributions that it was told of.
+    distributions: Vec<String>,
+    written: Result<NodeContent, Failure>,
+}
+
 impl Controller {
     /// Plans, and does what follows from it. When distributions are to be looked at again though nothing happens.
     #[tracing::instrument(level = "debug", name = "rollouts", skip_all)]
@@ -170,7 +199,10 @@ impl Controller {
         let parts = self.decide(asked, &distributions, &fleet, now);
         // Status first: what it remembers must stand before anything is done that follows from it. What could not be
         // written is planned for again, after the object's own wait.
-        let (mut failed, counts) = self.write_statuses(&parts, now).await;
+        let begun = std::time::Instant::now();
+        let said = self.say(&parts, begun, now);
+        let written = write_statuses(&self.context, said.first).await;
+        let mut failed = self.note_said(written, begun);
         let mut wake = Vec::new();
         let mut wanted = Wanted::new();
         for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
@@ -193,24 +225,27 @@ impl Controller {
         }
         let tried = parts.iter().filter(|part| !failed.contains(&part.name));
         let refused: Vec<_> = tried.filter_map(|part| self.refused.remove_entry(&part.name)).collect();
-        let not_told = self.tell(&fleet, wanted).await;
+        let (told, counted) = futures::join!(self.tell(&fleet, wanted), write_statuses(&self.context, said.meanwhile));
+        let (not_told, overtaken) = self.note_told(told);
         self.refused.retain(|name, _| names.contains(name));
         // What status says of it is to be taken back.
         let taken_back = refused.into_iter().filter(|(name, _)| !self.refused.contains_key(name));
         wake.extend(taken_back.map(|(name, _)| (name, now)));
         let not_let_go = self.let_go(parts.iter().filter(|part| !failed.contains(&part.name))).await;
-        failed.extend(not_told.into_iter().chain(not_let_go));
+        let not_counted = self.note_said(counted, begun);
+        failed.extend(not_told.into_iter().chain(not_let_go).chain(not_counted));
         for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
             self.context.backoff.succeeded(&backoff_key(&part.name));
         }
         let soon = now + COUNTS_INTERVAL;
-        for name in counts.into_iter().filter(|name| !failed.contains(name)) {
+        for name in said.later.into_iter().filter(|name| !failed.contains(name)) {
             // The last word on a name holds.
             if wake.iter().all(|(other, at)| *other != name || *at > soon) {
                 wake.push((name, soon));
             }
         }
         let later = self.context.clock.now();
+        wake.extend(overtaken.into_iter().map(|name| (name, later + GATHER[1])));
         let again = failed.into_iter().map(|name| {
             let wait = self.context.backoff.failed(&backoff_key(&name));
             (name, later.saturating_add(wait).unwrap_or(Timestamp::MAX))
@@ -227,19 +262,26 @@ impl Controller {
         fleet: &Fleet,
         now: Timestamp,
     ) -> Vec<Arc<Part>> {
-        // What all of them bring to the nodes, whether or not they are told of it in this pass.
+        let mut due: Vec<_> =
+            distributions.iter().filter(|it| asked.is_none_or(|asked| asked.contains(&it.name_any()))).collect();
+        // Those that are ahead go first, and the others keep to the nodes that those tell. A node that each of many
+        // distributions told of itself would be written as often.
+        due.sort_by_cached_key(|resource| Reverse(reached(resource)));
+        let (mut told, mut courses) = (BTreeSet::new(), HashMap::new());
+        for resource in due {
+            let course = self.consider(resource, distributions, fleet, &told, now);
+            if let Course::Planned(plan) = &course {
+                told.extend(plan.changes.iter().map(|(index, _)| *index));
+            }
+            courses.insert(resource.name_any(), course);
+        }
+        // What all of them bring to the nodes, whether or not they are told of it in this pass; older ones first.
         let mut brought = Wanted::new();
         let mut parts = Vec::new();
         for resource in distributions {
             let name = resource.name_any();
-            if asked.is_some_and(|asked| !asked.contains(&name)) {
-                continue;
-            }
-            let mut part = Part {
-                resource: Arc::clone(resource),
-                course: self.consider(resource, distributions, fleet, now),
-                name,
-            };
+            let Some(course) = courses.remove(&name) else { continue };
+            let mut part = Part { resource: Arc::clone(resource), course, name };
             if let Course::Planned(plan) = &part.course {
                 let mut full = plan.changes.iter();
                 match full.find_map(|(index, change)| fleet.is_full(*index, &part.name, change, &brought)) {
@@ -252,27 +294,26 @@ impl Controller {
         parts
     }
 
-    /// Writes what is known of each. The names of those of which it failed, and of those whose counts are to be written
-    /// later.
-    async fn write_statuses(&mut self, parts: &[Arc<Part>], now: Timestamp) -> (BTreeSet<String>, Vec<String>) {
-        let begun = std::time::Instant::now();
-        let (mut due, mut later) = (Vec::new(), Vec::new());
+    /// What is to be said of each: before nodes are told, meanwhile, or later.
+    fn say(&self, parts: &[Arc<Part>], begun: std::time::Instant, now: Timestamp) -> Said {
+        let mut said = Said::default();
         for part in parts {
             let previous = part.resource.status.clone().unwrap_or_default();
             let refused = self.refused.get(&part.name).cloned();
             let status = status_of(part, &previous, refused, now);
-            let waits = status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status));
-            if waits && !self.counted.allows(&part.name, begun) {
-                later.push(part.name.clone());
+            if !status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status)) {
+                said.first.push((Arc::clone(part), status));
+            } else if self.counted.allows(&part.name, begun) {
+                said.meanwhile.push((Arc::clone(part), status));
             } else {
-                due.push((Arc::clone(part), status));
+                said.later.push(part.name.clone());
             }
         }
-        let writes = due.into_iter().map(|(part, status)| {
-            let context = Arc::clone(&self.context);
-            async move { (part.name.clone(), write_status(&context, &part, status).await) }
-        });
-        let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES).collect().await;
+        said
+    }
+
+    /// Notes what was written of distributions. The names of those of which it failed.
+    fn note_said(&mut self, written: Vec<Written>, begun: std::time::Instant) -> BTreeSet<String> {
         let mut failed = BTreeSet::new();
         for (name, written) in written {
             match written {
@@ -288,22 +329,36 @@ impl Controller {
                 }
             }
         }
-        (failed, later)
+        failed
     }
 
-    /// Tells nodes what they are to hold, each with one write. The names of distributions of which it failed.
-    async fn tell(&mut self, fleet: &Fleet, wanted: Wanted) -> BTreeSet<String> {
+    /// Tells nodes what they are to hold, each with one write.
+    async fn tell<'a>(&self, fleet: &'a Fleet, wanted: Wanted) -> Vec<Told<'a>> {
         let writes = wanted.into_iter().map(|(index, changes)| {
-            let (context, member) = (Arc::clone(&self.context), &fleet.members[index]);
-            let names: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
-            async move { (names, member, member.tell(&context.client, changes).await) }
+            let (context, contents) = (Arc::clone(&self.context), self.caches.contents.clone());
+            let member = &fleet.members[index];
+            async move {
+                let distributions: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
+                let key = ObjectRef::new(CHILD_NAME).within(&namespace_of(&member.node.name_any()));
+                let written = member.tell(&context.client, contents.get(&key), changes).await;
+                Told { member, distributions, written }
+            }
         });
-        let written: Vec<_> = stream::iter(writes).buffer_unordered(WRITES).collect().await;
-        let mut failed = BTreeSet::new();
-        for (names, member, written) in written {
+        stream::iter(writes).buffer_unordered(WRITES).collect().await
+    }
+
+    /// Notes what nodes were told. The names of distributions of which it failed, and of those of which something
+    /// happened to a node just then that the cache does not have yet.
+    fn note_told(&mut self, told: Vec<Told<'_>>) -> (BTreeSet<String>, BTreeSet<String>) {
+        let (mut failed, mut overtaken) = (BTreeSet::new(), BTreeSet::new());
+        for Told { member, distributions: names, written } in told {
             match written {
                 Ok(content) => {
                     drop(self.told.insert(content.namespace().unwrap_or_default(), Arc::new(content)));
+                }
+                Err(failure) if failure.reason() == "KubernetesConflict" => {
+                    tracing::debug!(error = %failure, distributions = ?names, "a node was overtaken; it is planned for again");
+                    overtaken.extend(names);
                 }
                 Err(failure) => {
                     tracing::warn!(error = %failure, distributions = ?names, "a node could not be told; it is planned for again");
@@ -323,7 +378,7 @@ impl Controller {
                 }
             }
         }
-        failed
+        (failed, overtaken)
     }
 
     /// Lets those go that no node holds any more. The names of those of which it failed.
@@ -376,11 +431,12 @@ impl Controller {
         resource: &Arc<ContentDistribution>,
         all: &[Arc<ContentDistribution>],
         fleet: &Fleet,
+        told: &BTreeSet<usize>,
         now: Timestamp,
     ) -> Course {
         let name = resource.name_any();
         let deleting = resource.metadata.deletion_timestamp.is_some();
-        let nodes = fleet.view(&name);
+        let nodes = fleet.view(&name, told);
         let status = resource.status.clone().unwrap_or_default();
         let source = revision::source(&resource.spec).to_string();
         let digest = if deleting {
@@ -405,6 +461,20 @@ impl Controller {
             Rollout { name: &name, spec, status, digest: &digest, source: &source, controls: &controls, deleting };
         Course::Planned(Box::new(plan(&rollout, &nodes, now)))
     }
+}
+
+/// How many nodes a distribution has reached, as its status says.
+fn reached(resource: &ContentDistribution) -> i32 {
+    let summary = resource.status.as_ref().map(|status| &status.summary);
+    summary.map_or(0, |summary| summary.applied + summary.merged + summary.conflicted)
+}
+
+/// Writes what is said of distributions.
+async fn write_statuses(context: &Context, due: Vec<Saying>) -> Vec<Written> {
+    let writes = due
+        .into_iter()
+        .map(|(part, status)| async move { (part.name.clone(), write_status(context, &part, status).await) });
+    stream::iter(writes).buffer_unordered(WRITES).collect().await
 }
 
 /// Adds what a distribution tells nodes.

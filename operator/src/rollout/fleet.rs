@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{plan::Change, view::Node};
 use crate::{
+    applied::version,
     conditions,
     failure::{Failure, kubernetes},
 };
@@ -42,9 +43,10 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The nodes as the planner of one distribution sees them.
-    pub fn view(&self, distribution: &str) -> Vec<Node> {
-        self.members.iter().map(|member| member.view(distribution)).collect()
+    /// The nodes as the planner of one distribution sees them, of which others tell some something in this pass.
+    pub fn view(&self, distribution: &str, told: &BTreeSet<usize>) -> Vec<Node> {
+        let members = self.members.iter().enumerate();
+        members.map(|(index, member)| member.view(distribution, told.contains(&index))).collect()
     }
 
     /// Removals that were carried out, of distributions that are gone and forget nothing themselves any more.
@@ -82,8 +84,14 @@ impl Fleet {
     }
 }
 
+/// Whether one is the other with something said since: the node was told nothing else.
+fn differ_in_status_alone(before: &NodeContent, after: &NodeContent) -> bool {
+    let told = |content: &NodeContent| (content.uid(), content.metadata.generation);
+    told(before) == told(after) && version(after) > version(before)
+}
+
 impl Member {
-    fn view(&self, distribution: &str) -> Node {
+    fn view(&self, distribution: &str, told: bool) -> Node {
         let node = &self.node;
         let conditions = node.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
         let reports = conditions::find(conditions, "Reporting").filter(|condition| condition.status == "True");
@@ -106,14 +114,23 @@ impl Member {
             acknowledgement: answer(false).cloned(),
             question: item(true).cloned(),
             answer: answer(true).cloned(),
+            told,
         }
     }
 
-    /// Writes the node's whole list, with everything that changes in it.
-    pub async fn tell(&self, client: &Client, changes: Vec<(String, Change)>) -> Result<NodeContent, Failure> {
-        let Some(content) = &self.content else {
+    /// Writes the node's whole list, with everything that changes in it. Of its content, `cached` is what is known now:
+    /// nodes answer while others are told.
+    pub async fn tell(
+        &self,
+        client: &Client,
+        cached: Option<Arc<NodeContent>>,
+        changes: Vec<(String, Change)>,
+    ) -> Result<NodeContent, Failure> {
+        let Some(planned) = &self.content else {
             return Err(Failure::stalled("NoNodeContent", "the node's NodeContent is not there yet"));
         };
+        let content = cached.filter(|cached| differ_in_status_alone(planned, cached));
+        let content = content.as_ref().unwrap_or(planned);
         let mut items: Vec<ContentItem> = content.spec.items.clone();
         for (name, change) in changes {
             let dry_run = matches!(change, Change::Ask(_) | Change::Unask);
@@ -125,7 +142,7 @@ impl Member {
         }
         items.sort_by(|one, other| (&one.distribution, one.dry_run).cmp(&(&other.distribution, other.dry_run)));
         let namespace = content.namespace().unwrap_or_default();
-        // What it was planned from: if it has changed since, it is planned again.
+        // What it was planned from: if the node was told something else since, it is planned again.
         let body = json!({
             "apiVersion": NodeContent::api_version(&()), "kind": NodeContent::kind(&()),
             "metadata": {"name": CHILD_NAME, "uid": content.uid(), "resourceVersion": content.resource_version()},

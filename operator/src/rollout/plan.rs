@@ -412,8 +412,10 @@ impl Planner<'_> {
     /// Releases to so many members of a place that wait for it.
     fn release(&mut self, members: &mut [Member<'_>], place: Place, stage: &str, room: usize) {
         let waiting = members.iter_mut().filter(|member| member.place == place && member.standing == Standing::Pending);
+        // Those that are written anyway come first.
+        let (told, others): (Vec<_>, Vec<_>) = waiting.partition(|member| member.node.told);
         let deadline = self.deadline(place, self.now);
-        for member in waiting.take(room) {
+        for member in told.into_iter().chain(others).take(room) {
             let item = self.item(member.node, stage);
             self.plan.changes.push((member.index, Change::Put(item)));
             member.standing = Standing::Updating(deadline);

@@ -71,6 +71,8 @@ pub struct Node {
     pub question: Option<ContentItem>,
     /// What it answered.
     pub answer: Option<ContentAcknowledgement>,
+    /// Whether another distribution tells it something in this pass: what is added to that costs no write of its own.
+    pub told: bool,
 }
 
 impl Node {

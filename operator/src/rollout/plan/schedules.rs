@@ -70,6 +70,7 @@ impl World {
             acknowledgement: None,
             question: None,
             answer: None,
+            told: false,
         });
     }
 
@@ -96,6 +97,7 @@ impl World {
                 self.spec = spec(&mut self.random);
                 self.spec.content = before;
             }
+            (23, Some(one)) => self.nodes[one].told = !self.nodes[one].told,
             // Backwards, too: an operator on another machine.
             (22, _) => self.now -= SignedDuration::from_secs(self.random.random_range(1..30)),
             _ => {}

@@ -30,6 +30,7 @@ fn node(number: usize) -> Node {
         acknowledgement: None,
         question: None,
         answer: None,
+        told: false,
     }
 }
 
@@ -133,6 +134,24 @@ fn what_nodes_say_of_the_old_revision_counts_for_nothing() {
         assert_eq!((world.told_in("first"), world.told_in("rest")), (1, 0), "one at once, and none of the rest");
     }
     assert_eq!((world.status.summary.updating, world.status.summary.pending), (1, 9));
+}
+
+#[test]
+fn nodes_that_are_told_something_anyway_come_first_within_their_stage_alone() {
+    let mut world = world(10, &json!({"stages": [{"name": "first", "count": 5}, {"name": "rest"}]}));
+    world.pass();
+    let first = world.nodes.iter().position(|node| node.item.is_some()).unwrap();
+    world.finish();
+    let stage = |world: &World, index: usize| world.nodes[index].item.as_ref().unwrap().stage.clone();
+    let [of_first, of_rest] = ["first", "rest"]
+        .map(|name| (0..10).filter(|index| *index != first && stage(&world, *index) == name).collect::<Vec<_>>());
+    let anyway = [*of_first.last().unwrap(), of_rest[0]];
+    world.digest = "b".repeat(64);
+    for index in anyway {
+        world.nodes[index].told = true;
+    }
+    let told: Vec<_> = world.look().changes.iter().map(|(index, _)| *index).collect();
+    assert_eq!(told, [anyway[0]], "one at once, and none of the rest");
 }
 
 #[test]
