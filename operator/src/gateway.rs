@@ -121,7 +121,7 @@ pub struct RouteParentStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A Gateway, of which only the status is read.
+/// A Gateway, of which only the hosts and the status are read.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "gateway.networking.k8s.io",
@@ -131,7 +131,31 @@ pub struct RouteParentStatus {
     status = "GatewayStatus",
     schema = "disabled"
 )]
-pub struct GatewaySpec {}
+pub struct GatewaySpec {
+    /// Where it listens.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
+}
+
+/// Where a Gateway listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its name in the Gateway.
+    pub name: String,
+    /// The hosts that it serves: one, or with `*.` at its start all below one; none: every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+}
+
+impl Listener {
+    fn takes(&self, host: &str) -> bool {
+        let Some(hostname) = &self.hostname else { return true };
+        match hostname.strip_prefix('*') {
+            Some(below) => host.len() > below.len() && host.ends_with(below),
+            None => hostname == host,
+        }
+    }
+}
 
 /// What a Gateway's controller says of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -179,7 +203,7 @@ pub fn standing(route: &HttpRoute, gateway: Option<&Gateway>, wanted: &GatewayRe
         }
         if said("Accepted").is_some_and(|accepted| accepted.status == "True") {
             return match gateway {
-                Some(gateway) => programmed(gateway, wanted),
+                Some(gateway) => served(route, gateway, wanted),
                 None => Standing::Pending(format!("there is no Gateway {namespace}/{name}")),
             };
         }
@@ -187,10 +211,29 @@ pub fn standing(route: &HttpRoute, gateway: Option<&Gateway>, wanted: &GatewayRe
     Standing::Pending(format!("the Gateway {namespace}/{name} has not accepted the HTTPRoute yet"))
 }
 
-/// Whether its controller says that a Gateway serves.
+/// The listeners of a Gateway whose controller says that it serves; none of another.
 #[must_use]
-pub fn is_programmed(gateway: &Gateway) -> bool {
+pub fn serving(gateway: &Gateway) -> Option<&[Listener]> {
+    is_programmed(gateway).then_some(&*gateway.spec.listeners)
+}
+
+fn is_programmed(gateway: &Gateway) -> bool {
     gateway.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, "Programmed"))
+}
+
+/// How an accepted route stands: it is accepted if a listener takes one of its hosts, and says nothing of the others.
+fn served(route: &HttpRoute, gateway: &Gateway, wanted: &GatewayRef) -> Standing {
+    let GatewayRef { namespace, name, .. } = wanted;
+    let section = route.spec.parent_refs.iter().find_map(|parent| parent.section_name.as_ref());
+    let used = |listener: &&Listener| section.is_none_or(|section| *section == listener.name);
+    let listeners: Vec<_> = gateway.spec.listeners.iter().filter(used).collect();
+    let left_out = |host: &&String| listeners.iter().all(|listener| !listener.takes(host));
+    if let Some(host) = route.spec.hostnames.iter().find(left_out) {
+        return Standing::Refused(format!(
+            "no listener of the Gateway {namespace}/{name} takes the host {host}; give it one, or take the host out of spec.routing.extraHosts"
+        ));
+    }
+    programmed(gateway, wanted)
 }
 
 fn programmed(gateway: &Gateway, GatewayRef { namespace, name, .. }: &GatewayRef) -> Standing {
@@ -229,7 +272,10 @@ mod tests {
     fn gateway(conditions: &Value) -> Gateway {
         serde_json::from_value(json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": {"name": "public"}, "spec": {}, "status": {"conditions": conditions},
+            "metadata": {"name": "public"}, "status": {"conditions": conditions},
+            "spec": {"listeners": [
+                {"name": "wildcard", "hostname": "*.fateh.example"}, {"name": "school", "hostname": "school.example"},
+            ]},
         }))
         .unwrap()
     }
@@ -273,6 +319,43 @@ mod tests {
             let standing = format!("{:?}", standing(&route(&parents), gateway, &wanted()));
             assert!(standing.starts_with(expected) && standing.contains(words), "{parents}: {standing}");
         }
+    }
+
+    #[test]
+    fn a_host_that_no_listener_takes_is_named() {
+        let parents = json!([{"parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway",
+            "namespace": "gateways", "name": "public"}, "conditions": [condition("Accepted", "True", 2)]}]);
+        let gateway = gateway(&json!([condition("Programmed", "True", 1)]));
+        let of = |section: Option<&str>, hosts: &[&str]| {
+            let mut route = route(&parents);
+            route.spec.hostnames = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let parent = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public", "sectionName": section});
+            route.spec.parent_refs = vec![serde_json::from_value(parent).unwrap()];
+            standing(&route, Some(&gateway), &wanted())
+        };
+        for (section, hosts, left_out) in [
+            (None, &["riyadh.fateh.example"][..], None),
+            (None, &["riyadh.fateh.example", "school.example"], None),
+            (None, &["deep.below.fateh.example"], None),
+            (Some("wildcard"), &["riyadh.fateh.example"], None),
+            (Some("wildcard"), &["riyadh.fateh.example", "school.example"], Some("school.example")),
+            (None, &["riyadh.fateh.example", "other.example"], Some("other.example")),
+            (None, &["fateh.example"], Some("fateh.example")),
+            (None, &["notfateh.example"], Some("notfateh.example")),
+        ] {
+            let standing = of(section, hosts);
+            match left_out {
+                None => assert_eq!(standing, Standing::Served, "{hosts:?}"),
+                Some(host) => {
+                    assert!(matches!(&standing, Standing::Refused(why) if why.contains(host)), "{standing:?}");
+                }
+            }
+        }
+        let mut everything = gateway.clone();
+        everything.spec.listeners[1].hostname = None;
+        let mut any = route(&parents);
+        any.spec.hostnames = vec!["other.example".to_owned()];
+        assert_eq!(standing(&any, Some(&everything), &wanted()), Standing::Served);
     }
 
     #[test]

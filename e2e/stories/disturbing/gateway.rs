@@ -108,6 +108,19 @@ async fn nodes_move_to_a_gateway_and_back_with_no_request_lost() {
     condition("Stalled", "True", "RouteRefused").await;
     kubectl(&["patch", "gateway", "public", "-n", "gateways", "--type=json", "-p", &listener("All")]).await;
     condition("Ready", "True", "Serving").await;
+    // It accepts a route for one of its hosts; that it leaves out another is told all the same.
+    let hosts = |hosts: &str| format!(r#"{{"spec": {{"routing": {{"extraHosts": {hosts}}}}}}}"#);
+    kubectl(&["patch", "localnode", NODE, "--type=merge", "-p", &hosts(r#"["portal.school.example"]"#)]).await;
+    let message = condition("Stalled", "True", "RouteRefused").await;
+    assert!(message.contains("portal.school.example"), "{message}");
+    assert_eq!(http.get("/api/local/node", None).await.status, 200, "its own host is served meanwhile");
+    let another = r#"[{"op": "add", "path": "/spec/listeners/-", "value": {
+        "name": "school", "hostname": "portal.school.example", "protocol": "HTTPS", "port": 8443,
+        "tls": {"mode": "Terminate", "certificateRefs": [{"name": "wildcard-tls"}]},
+        "allowedRoutes": {"namespaces": {"from": "All"}}}}]"#;
+    kubectl(&["patch", "gateway", "public", "-n", "gateways", "--type=json", "-p", another]).await;
+    condition("Ready", "True", "Serving").await;
+    kubectl(&["patch", "localnode", NODE, "--type=merge", "-p", &hosts("null")]).await;
     // A Gateway that goes is noticed, and that it is back.
     kubectl(&["delete", "gateway", "public", "-n", "gateways", "--timeout=60s"]).await;
     condition("RouteReady", "Unknown", "RoutePending").await;

@@ -143,7 +143,7 @@ fn changed_children(
     ]))
 }
 
-/// All nodes, each time that the Gateway at which they are routed begins or ceases to serve. How many routes are bound
+/// All nodes, each time that the Gateway at which they are routed begins or ceases to serve, or serves other hosts. How many routes are bound
 /// to it stands in its status too, and is no news.
 fn gateway_changes(
     context: &Arc<Context>,
@@ -155,27 +155,28 @@ fn gateway_changes(
         watch::events(api, named, context.settings.resync_interval).boxed()
     });
     let nodes = nodes.clone();
-    let (mut known, mut listed) = (None, false);
+    let serving = |gateway: &Gateway| gateway::serving(gateway).map(<[_]>::to_vec);
+    let (mut known, mut listed) = (None, None);
     stream::iter(events).flatten().flat_map(move |event| {
         let serves = match event {
             Ok(Event::Init) => {
-                listed = false;
+                listed = None;
                 None
             }
             Ok(Event::InitApply(gateway)) => {
-                listed = gateway::is_programmed(&gateway);
+                listed = serving(&gateway);
                 None
             }
-            Ok(Event::InitDone) => Some(listed),
-            Ok(Event::Apply(gateway)) => Some(gateway::is_programmed(&gateway)),
-            Ok(Event::Delete(_)) => Some(false),
+            Ok(Event::InitDone) => Some(listed.take()),
+            Ok(Event::Apply(gateway)) => Some(serving(&gateway)),
+            Ok(Event::Delete(_)) => Some(None),
             Err(error) => {
                 tracing::warn!(%error, "the watch of the Gateway failed");
                 None
             }
         };
         // At the first listing every node is reconciled anyway.
-        let news = serves.is_some_and(|serves| known.replace(serves).is_some_and(|before| before != serves));
+        let news = serves.is_some_and(|serves| known.replace(serves.clone()).is_some_and(|before| before != serves));
         let woken = if news { nodes.state() } else { Vec::new() };
         stream::iter(woken.into_iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>())
     })
