@@ -31,7 +31,7 @@ use super::{
     status::{differ_in_counts_alone, status_of, write_status},
     view::{Controls, Node, Rollout, Targets},
 };
-use crate::{applied::version, context::Context, failure::Failure, kubernetes::remove_finalizer, throttle::Throttle};
+use crate::{applied::version, context::Context, failure::Failure, kubernetes::remove_finalizer};
 
 pub(super) const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
@@ -40,6 +40,9 @@ const GATHER: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(
 /// Counts that move, and nothing else, are written no more often: of many distributions at once they would be most of
 /// what is written.
 const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
+/// Of so many distributions in a pass: it ends when they are written, and nodes wait for the next. Those whose counts
+/// are the oldest come first.
+const COUNTS_AT_ONCE: usize = 4;
 /// Writes at once.
 const WRITES: usize = 16;
 
@@ -76,7 +79,7 @@ pub async fn run(
         written: HashMap::new(),
         told: HashMap::new(),
         refused: HashMap::new(),
-        counted: Throttle::new(COUNTS_INTERVAL),
+        counted: HashMap::new(),
     };
     let mut names = BTreeSet::new();
     let mut all = true;
@@ -144,8 +147,8 @@ struct Controller {
     told: HashMap<String, Arc<NodeContent>>,
     /// Why the API server did not take what a node is to be told, by distribution, until it does.
     refused: HashMap<String, String>,
-    /// Distributions whose status was written a moment ago.
-    counted: Throttle,
+    /// When the status of each distribution was written last.
+    counted: HashMap<String, Instant>,
 }
 
 /// A distribution's part in a pass.
@@ -199,7 +202,7 @@ impl Controller {
         let parts = self.decide(asked, &distributions, &fleet, now);
         // Status first: what it remembers must stand before anything is done that follows from it. What could not be
         // written is planned for again, after the object's own wait.
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let said = self.say(&parts, begun, now);
         let written = write_statuses(&self.context, said.first).await;
         let mut failed = self.note_said(written, begun);
@@ -228,6 +231,7 @@ impl Controller {
         let (told, counted) = futures::join!(self.tell(&fleet, wanted), write_statuses(&self.context, said.meanwhile));
         let (not_told, overtaken) = self.note_told(told);
         self.refused.retain(|name, _| names.contains(name));
+        self.counted.retain(|name, _| names.contains(name));
         // What status says of it is to be taken back.
         let taken_back = refused.into_iter().filter(|(name, _)| !self.refused.contains_key(name));
         wake.extend(taken_back.map(|(name, _)| (name, now)));
@@ -295,7 +299,7 @@ impl Controller {
     }
 
     /// What is to be said of each: before nodes are told, meanwhile, or later.
-    fn say(&self, parts: &[Arc<Part>], begun: std::time::Instant, now: Timestamp) -> Said {
+    fn say(&self, parts: &[Arc<Part>], begun: Instant, now: Timestamp) -> Said {
         let mut said = Said::default();
         for part in parts {
             let previous = part.resource.status.clone().unwrap_or_default();
@@ -303,22 +307,25 @@ impl Controller {
             let status = status_of(part, &previous, refused, now);
             if !status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status)) {
                 said.first.push((Arc::clone(part), status));
-            } else if self.counted.allows(&part.name, begun) {
-                said.meanwhile.push((Arc::clone(part), status));
-            } else {
+            } else if self.counted.get(&part.name).is_some_and(|last| begun.duration_since(*last) < COUNTS_INTERVAL) {
                 said.later.push(part.name.clone());
+            } else {
+                said.meanwhile.push((Arc::clone(part), status));
             }
         }
+        said.meanwhile.sort_by_key(|(part, _)| self.counted.get(&part.name).copied());
+        let too_many = said.meanwhile.split_off(COUNTS_AT_ONCE.min(said.meanwhile.len()));
+        said.later.extend(too_many.into_iter().map(|(part, _)| part.name.clone()));
         said
     }
 
     /// Notes what was written of distributions. The names of those of which it failed.
-    fn note_said(&mut self, written: Vec<Written>, begun: std::time::Instant) -> BTreeSet<String> {
+    fn note_said(&mut self, written: Vec<Written>, begun: Instant) -> BTreeSet<String> {
         let mut failed = BTreeSet::new();
         for (name, written) in written {
             match written {
                 Ok(Some(written)) => {
-                    self.counted.took(&name, begun);
+                    self.counted.insert(name.clone(), begun);
                     drop(self.written.insert(name, Arc::new(written)));
                 }
                 Ok(None) => {}
