@@ -58,9 +58,10 @@ e2e: ## Stories on the local cluster; it is taken down afterwards
 	e2e/run.sh
 
 .PHONY: soak
-soak: free ## What takes long, in full: a million ledger operations, outages of a minute, rotations to their end, ten minutes at rest; two builds alike
+soak: free ## What takes long, in full: a million ledger operations, a kill at every write, outages of a minute, rotations to their end, ten minutes at rest; two builds alike
 	tests/reproducible.sh
 	FATEH_SOAK=1 tests/run.sh ledger
+	FATEH_SOAK=1 tests/run.sh faults
 	FATEH_SOAK=1 e2e/run.sh rotation outages rest_has_no_write
 
 .PHONY: upgrade-story

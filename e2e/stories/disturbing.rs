@@ -9,7 +9,7 @@ mod under_load;
 
 use std::time::{Duration, Instant};
 
-use fateh_tests::eventually;
+use fateh_tests::{eventually, soak};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     backbone::{answers, apply, host, kubectl, kubectl_json, run, wait_ready},
     platform::{self, pods},
     rollouts::{distribute, status},
-    soak,
 };
 
 #[tokio::test]

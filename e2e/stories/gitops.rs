@@ -130,7 +130,7 @@ impl Told {
         .await;
         let last = operation(before.last().unwrap());
         // The time is what is tested here.
-        tokio::time::sleep(Duration::from_secs(if crate::soak() { 300 } else { 20 })).await;
+        tokio::time::sleep(Duration::from_secs(if fateh_tests::soak() { 300 } else { 20 })).await;
         let at_rest = self.lines().split_off(before.len());
         let steady = |line: &String| steadily(line) && operation(line) == last;
         assert!(!at_rest.is_empty(), "Argo CD has not looked at it");

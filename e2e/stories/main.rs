@@ -12,8 +12,3 @@ mod platform;
 mod rollouts;
 mod rotation;
 mod tls;
-
-/// Whether there is time for what takes long: `make soak`.
-fn soak() -> bool {
-    std::env::var_os("FATEH_SOAK").is_some()
-}

@@ -74,7 +74,7 @@ async fn nobody_is_shut_out_while_password_and_signing_key_are_changed() {
         kubectl(&["get", "secret", "node-database", "-n", "fateh-node-rotating", "-o", "jsonpath={.data.password}"])
             .await;
     assert_ne!(before, after);
-    if crate::soak() {
+    if fateh_tests::soak() {
         eventually("an end is set for the key before", 180, async || {
             let keys = keys("node-signing-key").await;
             if keys.contains(&"previousUntil".to_owned()) { Ok(()) } else { Err(keys) }

@@ -36,6 +36,25 @@ pub fn variable(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} is not set: run these tests by `make integration` or `make e2e`"))
 }
 
+/// Whether all of what takes over a minute is gone through, as `make soak` does.
+#[must_use]
+pub fn soak() -> bool {
+    std::env::var_os("FATEH_SOAK").is_some()
+}
+
+/// The seed of a run; the variable `FATEH_SEED` repeats one.
+#[must_use]
+pub fn seed() -> u64 {
+    std::env::var("FATEH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random)
+}
+
+/// All of them in `make soak`; else one in `of`, by the seed which.
+#[must_use]
+pub fn some_of<T>(all: Vec<T>, of: usize, seed: u64) -> Vec<T> {
+    let first = usize::try_from(seed % of as u64).unwrap_or_default();
+    if soak() { all } else { all.into_iter().skip(first).step_by(of).collect() }
+}
+
 /// A client of the API server that the tests run against, as an administrator.
 pub async fn kubernetes() -> Client {
     static PROVIDER: Once = Once::new();

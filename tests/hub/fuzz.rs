@@ -55,7 +55,7 @@ fn words(random: &mut StdRng, asked: Asked<'_>) -> Option<String> {
 
 #[tokio::test]
 async fn no_request_is_answered_with_what_is_not_documented() {
-    let rounds = if std::env::var_os("FATEH_SOAK").is_some() { 2000 } else { 60 };
+    let rounds = if fateh_tests::soak() { 2000 } else { 60 };
     let hub = hub::start("fuzzed").await;
     let admin = hub.admin().await;
     let node = json!({"name": "x", "slug": NODE, "region": "fuzz-land", "adminEmail": "a@b.co"});

@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_tests::eventually;
+use fateh_tests::{eventually, seed, soak};
 use serde_json::{Value, json};
 
 use crate::{
     hub::{self, Hub, node_of},
     running::{Running, become_admin},
-    soak,
-    till::{Believed, Books, Till, crash_postgres, due, seed, told, work},
+    till::{Believed, Books, Till, crash_postgres, due, told, work},
 };
 
 const NODES: [&str; 3] = ["earning-a", "earning-b", "earning-c"];

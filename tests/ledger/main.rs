@@ -13,8 +13,3 @@ mod peer;
 #[expect(dead_code, reason = "shared with the tests of single requests")]
 mod running;
 mod till;
-
-/// Whether there is time for what takes long: `make soak`.
-fn soak() -> bool {
-    std::env::var_os("FATEH_SOAK").is_some()
-}

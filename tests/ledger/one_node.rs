@@ -5,13 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_tests::Postgres;
+use fateh_tests::{Postgres, seed, soak};
 
 use crate::{
     peer,
     running::{Running, become_admin, run_with_hub},
-    soak,
-    till::{Books, Till, crash_postgres, due, seed, told, work},
+    till::{Books, Till, crash_postgres, due, told, work},
 };
 
 const SERVER_CRASHES: usize = 5;

@@ -223,8 +223,3 @@ pub fn crash_postgres() {
 pub fn due(strikes: usize, done: u64, operations: u64) -> usize {
     usize::try_from(done * (strikes as u64) / operations).unwrap_or(usize::MAX)
 }
-
-/// The seed of a run, which [`FATEH_SEED`](seed) repeats.
-pub fn seed() -> u64 {
-    std::env::var("FATEH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random)
-}

@@ -56,7 +56,7 @@ async fn tokens(node: &Running) -> Vec<Option<String>> {
 
 #[tokio::test]
 async fn no_request_is_answered_with_what_is_not_documented() {
-    let rounds = if std::env::var_os("FATEH_SOAK").is_some() { 2000 } else { 60 };
+    let rounds = if fateh_tests::soak() { 2000 } else { 60 };
     let node = run("fuzzed", Postgres::V18).await;
     let target = Target { base: &node.users.base, tokens: tokens(&node).await, words, named: &[] };
     let seen = fuzz(&target, 25, rounds).await;

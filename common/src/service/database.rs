@@ -14,6 +14,9 @@ const REFUSED: [&str; 2] = ["28P01", "28000"];
 /// How long a request waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a connection that was used is believed to be good still.
+const TRUSTED: Duration = Duration::from_secs(1);
+
 /// A pool of connections, and the files that its password comes from.
 #[derive(Clone)]
 pub struct Database {
@@ -36,6 +39,17 @@ impl Database {
             .max_connections(size)
             .acquire_timeout(PATIENCE)
             .idle_timeout(Duration::from_secs(60))
+            // A question before each use would be a round trip of every request. One that served a moment ago serves
+            // still, and a server that went away since is told as such.
+            .test_before_acquire(false)
+            .before_acquire(|connection, is| {
+                Box::pin(async move {
+                    if is.idle_for > TRUSTED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options);
         Ok(Self { pool, mounts, application, searching: Arc::default() })
     }

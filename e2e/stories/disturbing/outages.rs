@@ -11,7 +11,7 @@ use crate::{
 
 /// How long an outage lasts: a minute in `make soak`.
 pub fn outage() -> Duration {
-    Duration::from_secs(if crate::soak() { 60 } else { 20 })
+    Duration::from_secs(if fateh_tests::soak() { 60 } else { 20 })
 }
 
 pub async fn part(act: &str, name: &str) {
