@@ -138,16 +138,44 @@ pub struct GatewaySpec {
 }
 
 /// Where a Gateway listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Listener {
     /// Its name in the Gateway.
     pub name: String,
+    /// `HTTPS`, `HTTP` and others.
+    #[serde(default)]
+    pub protocol: String,
     /// The hosts that it serves: one, or with `*.` at its start all below one; none: every host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// Whose routes it takes.
+    #[serde(default)]
+    pub allowed_routes: AllowedRoutes,
+}
+
+/// Whose routes a listener takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedRoutes {
+    /// By their namespaces.
+    #[serde(default)]
+    pub namespaces: RouteNamespaces,
+}
+
+/// The namespaces whose routes a listener takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteNamespaces {
+    /// `All`, `Selector`, or, as if there were none, `Same`: that of the Gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 impl Listener {
+    /// Whether it takes routes from nodes' namespaces, as far as can be told without looking at their labels.
+    fn admits_nodes(&self) -> bool {
+        matches!(self.allowed_routes.namespaces.from.as_deref(), Some("All" | "Selector"))
+    }
+
     fn takes(&self, host: &str) -> bool {
         let Some(hostname) = &self.hostname else { return true };
         match hostname.strip_prefix('*') {
@@ -226,11 +254,18 @@ fn served(route: &HttpRoute, gateway: &Gateway, wanted: &GatewayRef) -> Standing
     let GatewayRef { namespace, name, .. } = wanted;
     let section = route.spec.parent_refs.iter().find_map(|parent| parent.section_name.as_ref());
     let used = |listener: &&Listener| section.is_none_or(|section| *section == listener.name);
-    let listeners: Vec<_> = gateway.spec.listeners.iter().filter(used).collect();
+    let of = |protocol: &str| -> Vec<&Listener> {
+        let listeners = gateway.spec.listeners.iter().filter(used);
+        listeners.filter(|listener| listener.protocol == protocol && listener.admits_nodes()).collect()
+    };
+    // Beside listeners for HTTPS, those for HTTP only lead there; where there are none, another ends TLS before them.
+    let listeners = Some(of("HTTPS")).filter(|listeners| !listeners.is_empty()).unwrap_or_else(|| of("HTTP"));
     let left_out = |host: &&String| listeners.iter().all(|listener| !listener.takes(host));
-    if let Some(host) = route.spec.hostnames.iter().find(left_out) {
+    let hosts: Vec<_> = route.spec.hostnames.iter().filter(left_out).map(String::as_str).collect();
+    if !hosts.is_empty() {
         return Standing::Refused(format!(
-            "no listener of the Gateway {namespace}/{name} takes the host {host}; give it one, or take the host out of spec.routing.extraHosts"
+            "no listener of the Gateway {namespace}/{name} takes {} from this namespace; give it one, or take out of spec.routing.extraHosts what stands there",
+            hosts.join(", ")
         ));
     }
     programmed(gateway, wanted)
@@ -274,7 +309,11 @@ mod tests {
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
             "metadata": {"name": "public"}, "status": {"conditions": conditions},
             "spec": {"listeners": [
-                {"name": "wildcard", "hostname": "*.fateh.example"}, {"name": "school", "hostname": "school.example"},
+                {"name": "wildcard", "protocol": "HTTPS", "hostname": "*.fateh.example", "allowedRoutes": {"namespaces": {"from": "All"}}},
+                {"name": "school", "protocol": "HTTPS", "hostname": "school.example", "allowedRoutes": {"namespaces": {"from": "Selector"}}},
+                {"name": "own", "protocol": "HTTPS", "hostname": "own.example"},
+                {"name": "redirect", "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}},
+                {"name": "mail", "protocol": "TCP", "allowedRoutes": {"namespaces": {"from": "All"}}},
             ]},
         }))
         .unwrap()
@@ -334,28 +373,30 @@ mod tests {
             standing(&route, Some(&gateway), &wanted())
         };
         for (section, hosts, left_out) in [
-            (None, &["riyadh.fateh.example"][..], None),
-            (None, &["riyadh.fateh.example", "school.example"], None),
-            (None, &["deep.below.fateh.example"], None),
-            (Some("wildcard"), &["riyadh.fateh.example"], None),
-            (Some("wildcard"), &["riyadh.fateh.example", "school.example"], Some("school.example")),
-            (None, &["riyadh.fateh.example", "other.example"], Some("other.example")),
-            (None, &["fateh.example"], Some("fateh.example")),
-            (None, &["notfateh.example"], Some("notfateh.example")),
+            (None, &["riyadh.fateh.example"][..], &[][..]),
+            (None, &["riyadh.fateh.example", "school.example"], &[]),
+            (None, &["deep.below.fateh.example"], &[]),
+            (Some("wildcard"), &["riyadh.fateh.example"], &[]),
+            (Some("wildcard"), &["riyadh.fateh.example", "school.example"], &["school.example"]),
+            (None, &["riyadh.fateh.example", "other.example"], &["other.example"]),
+            (None, &["fateh.example", "notfateh.example"], &["fateh.example", "notfateh.example"]),
+            // Its listener is for routes beside the Gateway alone.
+            (None, &["own.example"], &["own.example"]),
         ] {
             let standing = of(section, hosts);
             match left_out {
-                None => assert_eq!(standing, Standing::Served, "{hosts:?}"),
-                Some(host) => {
-                    assert!(matches!(&standing, Standing::Refused(why) if why.contains(host)), "{standing:?}");
-                }
+                [] => assert_eq!(standing, Standing::Served, "{hosts:?}"),
+                hosts => assert!(
+                    matches!(&standing, Standing::Refused(why) if why.contains(&format!("takes {} from", hosts.join(", ")))),
+                    "{standing:?}"
+                ),
             }
         }
-        let mut everything = gateway.clone();
-        everything.spec.listeners[1].hostname = None;
         let mut any = route(&parents);
         any.spec.hostnames = vec!["other.example".to_owned()];
-        assert_eq!(standing(&any, Some(&everything), &wanted()), Standing::Served);
+        let mut without_tls = gateway;
+        without_tls.spec.listeners.retain(|listener| listener.protocol != "HTTPS");
+        assert_eq!(standing(&any, Some(&without_tls), &wanted()), Standing::Served);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Killed before and after every write of a node's making, change and deletion, in Kubernetes and in SQL, the operator
-//! goes on at its next start: no orphan, no second password, and the same end as an undisturbed run.
+//! goes on at its next start: no orphan, no second password, and the same end as an undisturbed run. `make soak` goes
+//! through all of them, `make test` through a third.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,4 +1,4 @@
-//! The operator's own program under faults: killed at every write, lied to by the network, beside thousands of objects
+//! The operator's own program under faults: killed at its writes, lied to by the network, beside thousands of objects
 //! that are not its own. Each test starts the operator behind proxies, so nothing of a fault is in the program itself.
 //! One at a time: `tests/run.sh` gives them an API server of their own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

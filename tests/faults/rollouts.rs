@@ -1,5 +1,6 @@
 //! A rollout whose operator is killed: before and after each of its writes, and in mid-soak. It goes on from where it
-//! was: no stage is repeated or skipped, no node is told twice, and a soak lasts as long as it was to last.
+//! was: no stage is repeated or skipped, no node is told twice, and a soak lasts as long as it was to last. `make soak`
+//! goes through all of the writes, `make test` through a third.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -294,7 +294,7 @@ async fn send(
 /// # Panics
 /// When an answer is undocumented, a 500, or an error outside the envelope; says the seed to try it again with.
 pub async fn fuzz(target: &Target<'_>, fewest: usize, rounds: u32) -> BTreeMap<(String, u16), u32> {
-    let seed = std::env::var("FATEH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let seed = crate::seed();
     println!("seed {seed} (FATEH_SEED), {rounds} requests to each operation");
     // A connection whose request was refused before its end is closed, and must not carry the next one.
     let client = Client::builder().no_proxy().pool_max_idle_per_host(0).build();

@@ -51,7 +51,7 @@ pub fn seed() -> u64 {
 /// All of them in `make soak`; else one in `of`, by the seed which.
 #[must_use]
 pub fn some_of<T>(all: Vec<T>, of: usize, seed: u64) -> Vec<T> {
-    let first = usize::try_from(seed % of as u64).unwrap_or_default();
+    let first = usize::try_from(seed).unwrap_or_default() % of.min(all.len()).max(1);
     if soak() { all } else { all.into_iter().skip(first).step_by(of).collect() }
 }
 

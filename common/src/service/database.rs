@@ -39,12 +39,12 @@ impl Database {
             .max_connections(size)
             .acquire_timeout(PATIENCE)
             .idle_timeout(Duration::from_secs(60))
-            // A question before each use would be a round trip of every request. One that served a moment ago serves
-            // still, and a server that went away since is told as such.
+            // A question before each use would be a round trip of every request. It was asked when it came back to the
+            // pool; if the server went away since, the request is told to come again.
             .test_before_acquire(false)
-            .before_acquire(|connection, is| {
+            .before_acquire(|connection, metadata| {
                 Box::pin(async move {
-                    if is.idle_for > TRUSTED {
+                    if metadata.idle_for > TRUSTED {
                         connection.ping().await?;
                     }
                     Ok(true)

@@ -143,8 +143,8 @@ fn changed_children(
     ]))
 }
 
-/// All nodes, each time that the Gateway at which they are routed begins or ceases to serve, or serves other hosts. How many routes are bound
-/// to it stands in its status too, and is no news.
+/// All nodes, each time that the Gateway at which they are routed begins or ceases to serve, or serves other hosts. How
+/// many routes are bound to it stands in its status too, and is no news.
 fn gateway_changes(
     context: &Arc<Context>,
     nodes: &Store<LocalNode>,

@@ -67,7 +67,7 @@ impl Collector for Fleet {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let nodes = self.caches.nodes.state();
-        let phases = nodes.iter().filter_map(|node| node.status.as_ref()).map(|status| status.phase);
+        let phases = nodes.iter().map(|node| node.status.as_ref().map(|status| status.phase).unwrap_or_default());
         show_counts(&self.nodes, &PHASES.map(|phase| (phase, format!("{phase:?}"))), phases);
         self.silent.set(length(nodes.iter().filter(|node| is_silent(node)).count()));
         let distributions = self.caches.distributions.state();
@@ -156,7 +156,11 @@ mod tests {
         let (nodes, mut nodes_writer) = store();
         let (distributions, mut distributions_writer) = store();
         let (servers, _servers_writer) = store();
+        // No pass has looked at it yet.
+        let mut unseen = node("unseen", "Active", "Pending", None);
+        unseen.status = None;
         for node in [
+            unseen,
             node("serving", "Active", "Ready", Some("True")),
             node("silent", "Active", "Degraded", Some("False")),
             node("new", "Active", "Provisioning", None),
@@ -176,6 +180,7 @@ mod tests {
         show(&registry, Caches { nodes, servers, distributions }).unwrap();
         let shown = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
+            "fateh_operator_nodes{phase=\"Pending\"} 1",
             "fateh_operator_nodes{phase=\"Ready\"} 1",
             "fateh_operator_nodes{phase=\"Degraded\"} 1",
             "fateh_operator_nodes{phase=\"Stalled\"} 0",

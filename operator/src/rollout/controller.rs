@@ -9,8 +9,8 @@ use std::{
 };
 
 use fateh_crds::{
-    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, ContentDistributionStatus, DISTRIBUTION_FINALIZER,
-    NodeContent, PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
+    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, DISTRIBUTION_FINALIZER, NodeContent, PAUSE_ANNOTATION,
+    RETRY_ANNOTATION, namespace_of,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ use super::{
     plan::{Change, Plan, plan},
     publications::{Publications, Published},
     revision,
-    status::{differ_in_counts_alone, status_of, write_status},
+    status::{COUNTS_INTERVAL, Said, Saying, saying, write_status},
     view::{Controls, Node, Rollout, Targets},
 };
 use crate::{applied::version, context::Context, failure::Failure, kubernetes::remove_finalizer};
@@ -37,13 +37,9 @@ pub(super) const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
 /// Of a few nodes each is followed by the next at once; over thousands, passes take half of the time at most.
 const GATHER: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(200)];
-/// Counts that move, and nothing else, are written no more often: of many distributions at once they would be most of
-/// what is written.
-const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
-/// Of so many distributions in a pass: it ends when they are written, and nodes wait for the next. Those whose counts
-/// are the oldest come first.
-const COUNTS_AT_ONCE: usize = 4;
-/// Writes at once.
+/// How soon the cache has what overtook a plan.
+const OVERTAKEN: Duration = Duration::from_millis(200);
+/// Writes at once, of statuses and to nodes.
 const WRITES: usize = 16;
 
 /// What makes distributions worth a look.
@@ -79,7 +75,8 @@ pub async fn run(
         written: HashMap::new(),
         told: HashMap::new(),
         refused: HashMap::new(),
-        counted: HashMap::new(),
+        written_at: HashMap::new(),
+        overtaken: HashMap::new(),
     };
     let mut names = BTreeSet::new();
     let mut all = true;
@@ -147,8 +144,10 @@ struct Controller {
     told: HashMap<String, Arc<NodeContent>>,
     /// Why the API server did not take what a node is to be told, by distribution, until it does.
     refused: HashMap<String, String>,
-    /// When the status of each distribution was written last.
-    counted: HashMap<String, Instant>,
+    /// When the status of each distribution was last written, or was to be.
+    written_at: HashMap<String, Instant>,
+    /// The versions of NodeContents, by namespace, that the API server had newer ones of when they were planned from.
+    overtaken: HashMap<String, Option<String>>,
 }
 
 /// A distribution's part in a pass.
@@ -168,22 +167,8 @@ pub(super) enum Course {
     Failed(Failure),
 }
 
-/// What is to be said of a distribution, if that is anything new.
-type Saying = (Arc<Part>, Option<ContentDistributionStatus>);
-
 /// A distribution's name, and what was written of it, if anything was.
 type Written = (String, Result<Option<ContentDistribution>, Failure>);
-
-/// What is to be said of the distributions of a pass.
-#[derive(Default)]
-struct Said {
-    /// Before any node is told.
-    first: Vec<Saying>,
-    /// While nodes are told: nothing follows from it.
-    meanwhile: Vec<Saying>,
-    /// Names of those of which it is said later.
-    later: Vec<String>,
-}
 
 /// What became of the write to a node.
 struct Told<'a> {
@@ -203,9 +188,12 @@ impl Controller {
         // Status first: what it remembers must stand before anything is done that follows from it. What could not be
         // written is planned for again, after the object's own wait.
         let begun = Instant::now();
-        let said = self.say(&parts, begun, now);
+        let sayings = parts.iter().map(|part| saying(part, self.refused.get(&part.name).cloned(), now));
+        let said = Said::new(sayings.collect(), &self.written_at, begun);
+        let said_now = said.first.iter().chain(&said.meanwhile).filter(|saying| saying.status.is_some());
+        self.written_at.extend(said_now.map(|saying| (saying.part.name.clone(), begun)));
         let written = write_statuses(&self.context, said.first).await;
-        let mut failed = self.note_said(written, begun);
+        let mut failed = self.note_said(written);
         let mut wake = Vec::new();
         let mut wanted = Wanted::new();
         for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
@@ -231,12 +219,12 @@ impl Controller {
         let (told, counted) = futures::join!(self.tell(&fleet, wanted), write_statuses(&self.context, said.meanwhile));
         let (not_told, overtaken) = self.note_told(told);
         self.refused.retain(|name, _| names.contains(name));
-        self.counted.retain(|name, _| names.contains(name));
+        self.written_at.retain(|name, _| names.contains(name));
         // What status says of it is to be taken back.
         let taken_back = refused.into_iter().filter(|(name, _)| !self.refused.contains_key(name));
         wake.extend(taken_back.map(|(name, _)| (name, now)));
         let not_let_go = self.let_go(parts.iter().filter(|part| !failed.contains(&part.name))).await;
-        let not_counted = self.note_said(counted, begun);
+        let not_counted = self.note_said(counted);
         failed.extend(not_told.into_iter().chain(not_let_go).chain(not_counted));
         for part in parts.iter().filter(|part| !failed.contains(&part.name)) {
             self.context.backoff.succeeded(&backoff_key(&part.name));
@@ -249,7 +237,7 @@ impl Controller {
             }
         }
         let later = self.context.clock.now();
-        wake.extend(overtaken.into_iter().map(|name| (name, later + GATHER[1])));
+        wake.extend(overtaken.into_iter().map(|name| (name, later + OVERTAKEN)));
         let again = failed.into_iter().map(|name| {
             let wait = self.context.backoff.failed(&backoff_key(&name));
             (name, later.saturating_add(wait).unwrap_or(Timestamp::MAX))
@@ -271,11 +259,11 @@ impl Controller {
         // Those that are ahead go first, and the others keep to the nodes that those tell. A node that each of many
         // distributions told of itself would be written as often.
         due.sort_by_cached_key(|resource| Reverse(reached(resource)));
-        let (mut told, mut courses) = (BTreeSet::new(), HashMap::new());
+        let (mut planned_for, mut courses) = (BTreeSet::new(), HashMap::new());
         for resource in due {
-            let course = self.consider(resource, distributions, fleet, &told, now);
+            let course = self.consider(resource, distributions, fleet, &planned_for, now);
             if let Course::Planned(plan) = &course {
-                told.extend(plan.changes.iter().map(|(index, _)| *index));
+                planned_for.extend(plan.changes.iter().map(|(index, _)| *index));
             }
             courses.insert(resource.name_any(), course);
         }
@@ -298,34 +286,12 @@ impl Controller {
         parts
     }
 
-    /// What is to be said of each: before nodes are told, meanwhile, or later.
-    fn say(&self, parts: &[Arc<Part>], begun: Instant, now: Timestamp) -> Said {
-        let mut said = Said::default();
-        for part in parts {
-            let previous = part.resource.status.clone().unwrap_or_default();
-            let refused = self.refused.get(&part.name).cloned();
-            let status = status_of(part, &previous, refused, now);
-            if !status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status)) {
-                said.first.push((Arc::clone(part), status));
-            } else if self.counted.get(&part.name).is_some_and(|last| begun.duration_since(*last) < COUNTS_INTERVAL) {
-                said.later.push(part.name.clone());
-            } else {
-                said.meanwhile.push((Arc::clone(part), status));
-            }
-        }
-        said.meanwhile.sort_by_key(|(part, _)| self.counted.get(&part.name).copied());
-        let too_many = said.meanwhile.split_off(COUNTS_AT_ONCE.min(said.meanwhile.len()));
-        said.later.extend(too_many.into_iter().map(|(part, _)| part.name.clone()));
-        said
-    }
-
     /// Notes what was written of distributions. The names of those of which it failed.
-    fn note_said(&mut self, written: Vec<Written>, begun: Instant) -> BTreeSet<String> {
+    fn note_said(&mut self, written: Vec<Written>) -> BTreeSet<String> {
         let mut failed = BTreeSet::new();
         for (name, written) in written {
             match written {
                 Ok(Some(written)) => {
-                    self.counted.insert(name.clone(), begun);
                     drop(self.written.insert(name, Arc::new(written)));
                 }
                 Ok(None) => {}
@@ -363,8 +329,9 @@ impl Controller {
                 Ok(content) => {
                     drop(self.told.insert(content.namespace().unwrap_or_default(), Arc::new(content)));
                 }
-                Err(failure) if failure.reason() == "KubernetesConflict" => {
-                    tracing::debug!(error = %failure, distributions = ?names, "a node was overtaken; it is planned for again");
+                // Once; when the cache does not get what is newer, it is a failure as any other.
+                Err(failure) if failure.reason() == "KubernetesConflict" && self.is_first_conflict(member) => {
+                    tracing::debug!(error = %failure, distributions = ?names, "a plan was overtaken; it is made again");
                     overtaken.extend(names);
                 }
                 Err(failure) => {
@@ -386,6 +353,12 @@ impl Controller {
             }
         }
         (failed, overtaken)
+    }
+
+    fn is_first_conflict(&mut self, member: &Member) -> bool {
+        let planned = member.content.as_ref().and_then(|content| content.resource_version());
+        let before = self.overtaken.insert(namespace_of(&member.node.name_any()), planned.clone());
+        before.is_none_or(|before| before != planned)
     }
 
     /// Lets those go that no node holds any more. The names of those of which it failed.
@@ -425,6 +398,7 @@ impl Controller {
             contents.insert(namespace, content);
         }
         self.told.retain(|namespace, _| contents.contains_key(namespace));
+        self.overtaken.retain(|namespace, _| contents.contains_key(namespace));
         let nodes = self.context.nodes.state();
         let living = nodes.into_iter().filter(|node| node.metadata.deletion_timestamp.is_none());
         let members = living.map(|node| Member { content: contents.remove(&namespace_of(&node.name_any())), node });
@@ -438,12 +412,12 @@ impl Controller {
         resource: &Arc<ContentDistribution>,
         all: &[Arc<ContentDistribution>],
         fleet: &Fleet,
-        told: &BTreeSet<usize>,
+        planned_for: &BTreeSet<usize>,
         now: Timestamp,
     ) -> Course {
         let name = resource.name_any();
         let deleting = resource.metadata.deletion_timestamp.is_some();
-        let nodes = fleet.view(&name, told);
+        let nodes = fleet.view(&name, planned_for);
         let status = resource.status.clone().unwrap_or_default();
         let source = revision::source(&resource.spec).to_string();
         let digest = if deleting {
@@ -478,9 +452,9 @@ fn reached(resource: &ContentDistribution) -> i32 {
 
 /// Writes what is said of distributions.
 async fn write_statuses(context: &Context, due: Vec<Saying>) -> Vec<Written> {
-    let writes = due
-        .into_iter()
-        .map(|(part, status)| async move { (part.name.clone(), write_status(context, &part, status).await) });
+    let writes = due.into_iter().map(|Saying { part, status, .. }| async move {
+        (part.name.clone(), write_status(context, &part, status).await)
+    });
     stream::iter(writes).buffer_unordered(WRITES).collect().await
 }
 

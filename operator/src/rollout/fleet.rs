@@ -43,10 +43,10 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The nodes as the planner of one distribution sees them, of which others tell some something in this pass.
-    pub fn view(&self, distribution: &str, told: &BTreeSet<usize>) -> Vec<Node> {
+    /// The nodes as the planner of one distribution sees them. Others plan to tell some of them something in this pass.
+    pub fn view(&self, distribution: &str, planned_for: &BTreeSet<usize>) -> Vec<Node> {
         let members = self.members.iter().enumerate();
-        members.map(|(index, member)| member.view(distribution, told.contains(&index))).collect()
+        members.map(|(index, member)| member.view(distribution, planned_for.contains(&index))).collect()
     }
 
     /// Removals that were carried out, of distributions that are gone and forget nothing themselves any more.
@@ -84,10 +84,15 @@ impl Fleet {
     }
 }
 
-/// Whether one is the other with something said since: the node was told nothing else.
-fn differ_in_status_alone(before: &NodeContent, after: &NodeContent) -> bool {
+/// Whether what was planned from one holds for the other, which is newer: the node was told nothing since, and what it
+/// said is about other distributions.
+fn holds_for(planned: &NodeContent, newer: &NodeContent, changes: &[(String, Change)]) -> bool {
     let told = |content: &NodeContent| (content.uid(), content.metadata.generation);
-    told(before) == told(after) && version(after) > version(before)
+    let said = |content: &NodeContent| -> Vec<_> {
+        let said = content.status.iter().flat_map(|status| &status.items);
+        said.filter(|said| changes.iter().any(|(name, _)| *name == said.distribution)).cloned().collect()
+    };
+    told(planned) == told(newer) && version(newer) > version(planned) && said(planned) == said(newer)
 }
 
 impl Member {
@@ -129,7 +134,7 @@ impl Member {
         let Some(planned) = &self.content else {
             return Err(Failure::stalled("NoNodeContent", "the node's NodeContent is not there yet"));
         };
-        let content = cached.filter(|cached| differ_in_status_alone(planned, cached));
+        let content = cached.filter(|cached| holds_for(planned, cached, &changes));
         let content = content.as_ref().unwrap_or(planned);
         let mut items: Vec<ContentItem> = content.spec.items.clone();
         for (name, change) in changes {
@@ -154,5 +159,41 @@ impl Member {
             api.patch(CHILD_NAME, &parameters, &Patch::Apply(&body)).await.map_err(kubernetes("tell the node"))?;
         crate::watch::forget_owner(&mut written);
         Ok(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn content(uid: &str, generation: i64, version: &str, said: &[(&str, &str)]) -> NodeContent {
+        let said: Vec<Value> = said
+            .iter()
+            .map(|(name, state)| json!({"distribution": name, "revision": "a", "attempt": 1, "state": state}))
+            .collect();
+        serde_json::from_value(json!({
+            "apiVersion": NodeContent::api_version(&()), "kind": NodeContent::kind(&()),
+            "metadata": {"name": CHILD_NAME, "uid": uid, "generation": generation, "resourceVersion": version},
+            "spec": {"items": []}, "status": {"items": said},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_plan_holds_while_the_node_speaks_of_others_alone() {
+        let changes = [("sums".to_owned(), Change::Forget)];
+        let planned = content("a", 3, "10", &[("sums", "Pending")]);
+        for (newer, holds) in [
+            (content("a", 3, "11", &[("sums", "Pending"), ("letters", "Applied")]), true),
+            (content("a", 3, "11", &[("sums", "Applied")]), false),
+            (content("a", 3, "11", &[]), false),
+            (content("a", 4, "11", &[("sums", "Pending")]), false),
+            (content("b", 3, "11", &[("sums", "Pending")]), false),
+            (content("a", 3, "9", &[("sums", "Pending")]), false),
+        ] {
+            assert_eq!(holds_for(&planned, &newer, &changes), holds, "{newer:?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What is said of a distribution: its status, when that is written, and the events that tell of it.
 
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
 use fateh_crds::{ContentDistribution, ContentDistributionStatus, DISTRIBUTION_FINALIZER, RolloutSummary};
 use jiff::Timestamp;
 use kube::{
@@ -8,6 +10,7 @@ use kube::{
     runtime::events::EventType,
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     controller::{Course, KIND, Part},
@@ -20,8 +23,61 @@ use crate::{
     kubernetes::{FIELD_MANAGER, put_finalizer},
 };
 
+/// Counts that move, and nothing else, are written no more often: of many distributions at once they would be most of
+/// what is written.
+pub const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
+/// Of so many distributions in a pass that tells nodes: it ends when they are written, and nodes wait for the next.
+const COUNTS_AT_ONCE: usize = 4;
+
+/// What is to be said of a distribution.
+pub struct Saying {
+    /// The distribution.
+    pub part: Arc<Part>,
+    /// None where nothing new is.
+    pub status: Option<ContentDistributionStatus>,
+    counts_alone: bool,
+}
+
+/// What is to be said of the distributions of a pass, and when.
+#[derive(Default)]
+pub struct Said {
+    /// Before any node is told.
+    pub first: Vec<Saying>,
+    /// While nodes are told: nothing follows from it.
+    pub meanwhile: Vec<Saying>,
+    /// Names of those of which it is said after [`COUNTS_INTERVAL`].
+    pub later: Vec<String>,
+}
+
+/// What is to be said of a distribution, whose nodes the API server may have `refused` to have told.
+pub fn saying(part: &Arc<Part>, refused: Option<String>, now: Timestamp) -> Saying {
+    let previous = part.resource.status.clone().unwrap_or_default();
+    let status = status_of(part, &previous, refused, now);
+    let resource = &part.resource;
+    // One that is not held is held first.
+    let held = resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER);
+    let counts_alone = held && status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status));
+    Saying { part: Arc::clone(part), status, counts_alone }
+}
+
+impl Said {
+    /// Counts wait for their interval, and among many, where nodes are told, for those that are older.
+    pub fn new(sayings: Vec<Saying>, written_at: &HashMap<String, Instant>, now: Instant) -> Self {
+        let tells = |saying: &Saying| matches!(&saying.part.course, Course::Planned(plan) if !plan.changes.is_empty());
+        let at_once = if sayings.iter().any(tells) { COUNTS_AT_ONCE } else { sayings.len() };
+        let last = |saying: &Saying| written_at.get(&saying.part.name).copied();
+        let (counts, first): (Vec<_>, Vec<_>) = sayings.into_iter().partition(|saying| saying.counts_alone);
+        let (mut waiting, mut meanwhile): (Vec<_>, Vec<_>) = counts
+            .into_iter()
+            .partition(|saying: &Saying| last(saying).is_some_and(|last| now.duration_since(last) < COUNTS_INTERVAL));
+        meanwhile.sort_by_key(last);
+        waiting.extend(meanwhile.split_off(at_once.min(meanwhile.len())));
+        Self { first, meanwhile, later: waiting.into_iter().map(|saying| saying.part.name.clone()).collect() }
+    }
+}
+
 /// What is to be said of a distribution; none where nothing new is.
-pub fn status_of(
+fn status_of(
     part: &Part,
     previous: &ContentDistributionStatus,
     refused: Option<String>,
@@ -60,8 +116,9 @@ pub fn status_of(
     (status != *previous).then_some(status)
 }
 
-/// Whether two statuses tell the same but for how many nodes are how far, which nothing is planned from.
-pub fn differ_in_counts_alone(one: &ContentDistributionStatus, other: &ContentDistributionStatus) -> bool {
+/// Whether two statuses tell the same but for how many nodes are how far, of which no decision is made: only the order
+/// of plans.
+fn differ_in_counts_alone(one: &ContentDistributionStatus, other: &ContentDistributionStatus) -> bool {
     let [one, other] = [one, other].map(|status| {
         let mut status = status.clone();
         status.summary = RolloutSummary::default();
@@ -128,6 +185,7 @@ async fn tell_people(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::plan::{Change, Plan};
 
     #[test]
     fn only_counts_and_what_is_said_of_them_may_wait() {
@@ -147,6 +205,34 @@ mod tests {
             (status("RollingOut", "Done", 9, "9 of 9"), false),
         ] {
             assert_eq!(differ_in_counts_alone(&before, &after), waits, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn of_many_counts_the_oldest_come_first_where_nodes_are_told() {
+        let saying = |name: &str, counts_alone: bool, tells: bool| {
+            let spec = json!({"content": {"id": name, "type": "Course", "version": "1", "source": {"catalog": {}}}});
+            let resource = Arc::new(ContentDistribution::new(name, serde_json::from_value(spec).unwrap()));
+            let changes = if tells { vec![(0, Change::Forget)] } else { Vec::new() };
+            let course = Course::Planned(Box::new(Plan { changes, ..Plan::default() }));
+            Saying { part: Arc::new(Part { name: name.to_owned(), resource, course }), status: None, counts_alone }
+        };
+        let now = Instant::now();
+        let ago = |tenths: u64| now - Duration::from_millis(100 * tenths);
+        let written_at: HashMap<_, _> = [("a", 5), ("b", 20), ("c", 50), ("d", 30), ("e", 40), ("f", 15)]
+            .map(|(name, tenths)| (name.to_owned(), ago(tenths)))
+            .into();
+        let names = |sayings: &[Saying]| sayings.iter().map(|saying| saying.part.name.clone()).collect::<Vec<_>>();
+        for (tells, meanwhile, later) in [
+            (true, &["new", "c", "e", "d"][..], &["a", "b", "f"][..]),
+            (false, &["new", "c", "e", "d", "b", "f"], &["a"]),
+        ] {
+            let counts = ["a", "b", "c", "d", "e", "f", "new"].map(|name| saying(name, true, false));
+            let all = counts.into_iter().chain([saying("phase", false, tells)]).collect();
+            let said = Said::new(all, &written_at, now);
+            assert_eq!(names(&said.first), ["phase"]);
+            assert_eq!(names(&said.meanwhile), meanwhile);
+            assert_eq!(said.later, later);
         }
     }
 }

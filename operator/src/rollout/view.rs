@@ -71,7 +71,8 @@ pub struct Node {
     pub question: Option<ContentItem>,
     /// What it answered.
     pub answer: Option<ContentAcknowledgement>,
-    /// Whether another distribution tells it something in this pass: what is added to that costs no write of its own.
+    /// Whether another distribution plans to tell it something in this pass: what is added to that costs no write of its
+    /// own.
     pub told: bool,
 }
 
