@@ -121,17 +121,16 @@ where
     Ok(())
 }
 
-/// Applies the status of an object that the operator does not create; see [`apply_part`].
+/// Applies the status of an object that the operator does not create; see [`apply_part`]. The object as it is then.
 ///
 /// # Errors
 /// Names the act.
-pub async fn apply_status<K>(api: &Api<K>, act: &'static str, name: &str, part: &Value) -> Result<(), Failure>
+pub async fn apply_status<K>(api: &Api<K>, act: &'static str, name: &str, part: &Value) -> Result<K, Failure>
 where
     K: Clone + Debug + DeserializeOwned,
 {
     let patch = Patch::Apply(part);
-    api.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await.map_err(kubernetes(act))?;
-    Ok(())
+    api.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await.map_err(kubernetes(act))
 }
 
 /// An object; none where there is none of the name, or no such type: of a type that it does not know, the API server

@@ -5,35 +5,65 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use kube::ResourceExt;
 
-/// The newest version of each object that a reconcile began with. An entry stays when its object is deleted,
+/// The newest version of each object that a reconcile began with or left. An entry stays when its object is deleted,
 /// because a listing from before the deletion may yet come.
 #[derive(Debug, Default)]
-pub struct Newest(Mutex<HashMap<String, u64>>);
+pub struct Newest(Mutex<HashMap<String, Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    version: u64,
+    /// A write was sent, and whether it was carried out is not known.
+    doubtful: bool,
+}
 
 impl Newest {
-    /// Whether `object` is as new as what was seen of its name before; if so it is what was seen.
+    /// Whether `object`, as a cache has it, is as new as what was seen of its name before; if so it is what was seen.
     pub fn admits(&self, object: &impl ResourceExt) -> bool {
-        // Versions of one kind can be compared; one that is no number cannot, and is believed.
-        let Some(version) = object.resource_version().and_then(|version| version.parse::<u64>().ok()) else {
-            return true;
-        };
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = seen.entry(object.name_any()).or_default();
-        let admitted = version >= *newest;
-        *newest = version.max(*newest);
-        admitted
+        self.look(object, |seen, version| !seen.doubtful && version >= seen.version)
+    }
+
+    /// The same of an object as the API server has it, which settles a doubt.
+    pub fn admits_read(&self, object: &impl ResourceExt) -> bool {
+        self.look(object, |seen, version| {
+            seen.doubtful = false;
+            version >= seen.version
+        })
     }
 
     /// Believes the API server's own word on `object`, though it be older: etcd may have been restored.
     pub fn believe(&self, object: &impl ResourceExt) {
-        let Some(version) = object.resource_version().and_then(|version| version.parse::<u64>().ok()) else { return };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(object.name_any(), version);
+        let Some(version) = number(object) else { return };
+        self.seen().insert(object.name_any(), Seen { version, doubtful: false });
     }
+
+    /// Believes no cache on `name` until the API server was asked.
+    pub fn doubt(&self, name: &str) {
+        self.seen().entry(name.to_owned()).or_default().doubtful = true;
+    }
+
+    fn look(&self, object: &impl ResourceExt, admits: impl FnOnce(&mut Seen, u64) -> bool) -> bool {
+        // Versions of one kind can be compared; one that is no number cannot, and is believed.
+        let Some(version) = number(object) else { return true };
+        let mut all = self.seen();
+        let seen = all.entry(object.name_any()).or_default();
+        let admitted = admits(seen, version);
+        seen.version = version.max(seen.version);
+        admitted
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn number(object: &impl ResourceExt) -> Option<u64> {
+    object.resource_version()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -61,6 +91,9 @@ mod tests {
         ] {
             assert_eq!(newest.admits(&object(name, version)), admitted, "{name} {version}");
         }
+        newest.doubt("b");
+        assert!(!newest.admits(&object("b", "3")), "it may be another by now");
+        assert!(newest.admits_read(&object("b", "3")) && newest.admits(&object("b", "3")));
         newest.believe(&object("a", "4"));
         assert!(newest.admits(&object("a", "5")), "etcd was restored");
     }

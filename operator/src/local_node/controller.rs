@@ -230,8 +230,8 @@ async fn reconcile(node: Arc<LocalNode>, context: Arc<Context>) -> Result<Action
     result
 }
 
-/// The node as the cache has it, or, when the cache has fallen behind what a pass has seen already, as the API
-/// server has it; none if it is gone.
+/// The node as the cache has it, or, when the cache has fallen behind what a pass has seen or left already, as the API
+/// server has it; none if it is gone. A pass that took an older status for the one that is there would leave it.
 async fn current(context: &Context, node: Arc<LocalNode>) -> Result<Option<Arc<LocalNode>>, Failure> {
     if context.newest.admits(node.as_ref()) {
         return Ok(Some(node));
@@ -239,7 +239,7 @@ async fn current(context: &Context, node: Arc<LocalNode>) -> Result<Option<Arc<L
     let name = node.name_any();
     let read = Api::<LocalNode>::all(context.client.clone()).get_opt(&name).await;
     let read = read.map_err(kubernetes("read the LocalNode anew"))?;
-    if let Some(node) = read.as_ref().filter(|node| !context.newest.admits(*node)) {
+    if let Some(node) = read.as_ref().filter(|node| !context.newest.admits_read(*node)) {
         // Not the cache is behind, but the API server goes on from an earlier time: what was left is not known any more.
         context.newest.believe(node);
         context.applied.forget(&name);
@@ -415,7 +415,12 @@ async fn send_status(context: &Context, node: &LocalNode, status: &LocalNodeStat
         "apiVersion": LocalNode::api_version(&()), "kind": KIND,
         "metadata": {"uid": node.uid()}, "status": status,
     });
-    apply_status(&Api::<LocalNode>::all(context.client.clone()), "write the status", &node.name_any(), &part).await
+    let api = Api::<LocalNode>::all(context.client.clone());
+    let name = node.name_any();
+    let written =
+        apply_status(&api, "write the status", &name, &part).await.inspect_err(|_| context.newest.doubt(&name))?;
+    context.newest.admits(&written);
+    Ok(())
 }
 
 /// The events that tell what changed: a condition's status or its reason.
