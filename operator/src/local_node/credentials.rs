@@ -137,6 +137,8 @@ pub async fn advance(
                 keys.current = next;
             }
             pass.rotated.push("SigningKeyRotated");
+            // The next pass rolls out the pods that sign with it; what this one wrote is no news to start it.
+            pass.wake(now);
         }
         KeyStep::Expire(until) => {
             if let Some(previous) = &mut keys.previous {
