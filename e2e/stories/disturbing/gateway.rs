@@ -102,9 +102,12 @@ async fn nodes_move_to_a_gateway_and_back_with_no_request_lost() {
         )
     };
     kubectl(&["patch", "gateway", "public", "-n", "gateways", "--type=json", "-p", &listener("Same")]).await;
-    let message = condition("RouteReady", "False", "RouteRefused").await;
-    // In its own words, or, before it has said them, in the operator's.
-    assert!(message.contains("the Gateway gateways/public"), "{message}");
+    // What the operator sees of its listeners is told until the Gateway itself has spoken.
+    eventually("the Gateway's own words", 60, async || {
+        let message = condition("RouteReady", "False", "RouteRefused").await;
+        if message.contains("the Gateway gateways/public says") { Ok(()) } else { Err(message) }
+    })
+    .await;
     condition("Ready", "False", "RouteRefused").await;
     condition("Stalled", "True", "RouteRefused").await;
     kubectl(&["patch", "gateway", "public", "-n", "gateways", "--type=json", "-p", &listener("All")]).await;

@@ -53,10 +53,9 @@ pub struct Said {
 pub fn saying(part: &Arc<Part>, refused: Option<String>, now: Timestamp) -> Saying {
     let previous = part.resource.status.clone().unwrap_or_default();
     let status = status_of(part, &previous, refused, now);
-    let resource = &part.resource;
     // One that is not held is held first.
-    let held = resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER);
-    let counts_alone = held && status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status));
+    let counts_alone =
+        is_held(&part.resource) && status.as_ref().is_some_and(|status| differ_in_counts_alone(&previous, status));
     Saying { part: Arc::clone(part), status, counts_alone }
 }
 
@@ -130,6 +129,11 @@ fn differ_in_counts_alone(one: &ContentDistributionStatus, other: &ContentDistri
     one == other
 }
 
+/// Whether a distribution stays until its nodes have let it go.
+fn is_held(resource: &ContentDistribution) -> bool {
+    resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER)
+}
+
 /// Writes what is new; and holds the distribution before the first node is told. What was written, if anything was.
 ///
 /// # Errors
@@ -144,7 +148,7 @@ pub async fn write_status(
     let api = Api::<ContentDistribution>::all(context.client.clone());
     if resource.metadata.deletion_timestamp.is_none() {
         put_finalizer(&api, "hold the ContentDistribution", resource.as_ref(), DISTRIBUTION_FINALIZER).await?;
-    } else if !resource.finalizers().iter().any(|held| held == DISTRIBUTION_FINALIZER) {
+    } else if !is_held(resource) {
         return Ok(None);
     }
     let Some(status) = status else { return Ok(None) };

@@ -97,9 +97,9 @@ impl World {
                 self.spec = spec(&mut self.random);
                 self.spec.content = before;
             }
-            (23, Some(one)) => self.nodes[one].told = !self.nodes[one].told,
             // Backwards, too: an operator on another machine.
             (22, _) => self.now -= SignedDuration::from_secs(self.random.random_range(1..30)),
+            (23, Some(one)) => self.nodes[one].told = !self.nodes[one].told,
             _ => {}
         }
     }
