@@ -124,7 +124,7 @@ async fn outage(work: &Arc<Work>, child: &mut Child) {
     let script = format!("{}/restart-postgres.sh", variable("FATEH_TESTS"));
     let port = Postgres::V18.port().to_string();
     let restart = tokio::task::spawn_blocking(move || {
-        Command::new(script).args([&variable("FATEH_STATE"), "postgres-18", &port, "3"]).status().unwrap()
+        Command::new(script).args([&variable("FATEH_STATE"), "postgres-18", &port, "6"]).status().unwrap()
     });
     assert!(restart.await.unwrap().success());
     let back = Instant::now();
@@ -162,7 +162,7 @@ async fn departure(work: &Arc<Work>, child: &mut Child, staying: &Http) {
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     // Routers hear of it after a while, and send no more.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     *work.bases.write().unwrap() = vec![staying.base.clone()];
     let ended = tokio::time::timeout(Duration::from_secs(25), child.wait()).await;
     assert!(ended.unwrap().unwrap().success(), "it ends by itself, and well");

@@ -11,8 +11,9 @@ use super::files::{self, FileError};
 /// SQLSTATE of a wrong password, and of a role that may not sign in.
 const REFUSED: [&str; 2] = ["28P01", "28000"];
 
-/// How long a request waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for a connection: longer than a server with much to do may pause, and short enough that those
+/// who must come again later are told while they still wait.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long a connection that was used is believed to be good still.
 const TRUSTED: Duration = Duration::from_secs(1);

@@ -6,8 +6,9 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// After the signal, requests are still taken for as long as routers need to learn of it.
-const LAST_REQUESTS: Duration = Duration::from_secs(3);
+/// After the signal, requests are still taken for as long as routers need to learn of it: those that gather changes for
+/// 2 s before they take them up, on a machine that is busy.
+const LAST_REQUESTS: Duration = Duration::from_secs(6);
 
 /// Serves `router` until a while after `stop`, and until the open requests are answered.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {

@@ -13,7 +13,7 @@ use fateh_tests::{eventually, variable};
 use futures::future;
 use reqwest::{Certificate, Client, Response};
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::MissedTickBehavior};
 
 use super::outages::part;
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 const NODES: [&str; 3] = ["first-school", "second-school", "third-school"];
 /// Requests in a second, to all nodes together.
 const RATE: u64 = 200;
+
+/// How long a node waits for its database before it says so, and a little.
+const PATIENCE: Duration = Duration::from_millis(4500);
 
 /// What became of one request.
 struct Outcome {
@@ -39,6 +42,8 @@ struct Outcome {
 
 /// People at work: one request in five takes money, the others list users, each with a token that is checked.
 struct Work {
+    /// What each node had recorded before: an earlier story may have left it with payments.
+    before: [usize; NODES.len()],
     over: Arc<AtomicBool>,
     all: tokio::task::JoinHandle<Vec<Outcome>>,
 }
@@ -60,11 +65,17 @@ impl Work {
             tokens.push(admin(node).await);
         }
         let client = client.build().unwrap();
+        let mut before = [0; NODES.len()];
+        for (node, count) in before.iter_mut().enumerate() {
+            *count = payments(NODES[node], &tokens[node]).await;
+        }
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
         let all = tokio::spawn(async move {
             let mut requests = JoinSet::new();
             let mut pace = tokio::time::interval(Duration::from_millis(1000 / RATE));
+            // People do not make up for what this program was too slow to send.
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut number = 0;
             while !until.load(Ordering::Relaxed) {
                 pace.tick().await;
@@ -74,13 +85,13 @@ impl Work {
             }
             requests.join_all().await
         });
-        Self { over, all }
+        Self { before, over, all }
     }
 
-    /// What became of all of it.
-    async fn end(self) -> Vec<Outcome> {
+    /// What became of all of it, and what was recorded before.
+    async fn end(self) -> (Vec<Outcome>, [usize; NODES.len()]) {
         self.over.store(true, Ordering::Relaxed);
-        self.all.await.unwrap()
+        (self.all.await.unwrap(), self.before)
     }
 }
 
@@ -108,23 +119,36 @@ async fn one(client: Client, node: usize, token: String, key: String) -> Outcome
     let answer = request.bearer_auth(token).send().await;
     let said_later =
         answer.as_ref().is_ok_and(|answer| answer.status() == 503 && answer.headers().contains_key("retry-after"));
-    let failure = match answer.map(Response::error_for_status) {
-        // All of the body came as well.
-        Ok(Ok(answer)) => answer.bytes().await.err().map(|error| format!("{error:?}")),
-        Ok(Err(error)) | Err(error) => Some(format!("{error:?}")),
-    };
+    let failure = failure(answer).await.map(|said| format!("{}, after {:?}: {said}", NODES[node], sent.elapsed()));
     Outcome { node, paid, sent, failure, said_later }
 }
 
+/// What went wrong, in the words of whoever answered; none if all of a good answer came.
+async fn failure(answer: reqwest::Result<Response>) -> Option<String> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Some(format!("{error:?}")),
+    };
+    let status = answer.status();
+    match answer.text().await {
+        Ok(_) if status.is_success() => None,
+        Ok(body) => Some(format!("{status}: {body}")),
+        Err(error) => Some(format!("{status}: {error:?}")),
+    }
+}
+
+/// How many payments the node has recorded.
+async fn payments(node: &str, token: &str) -> usize {
+    let summary = host(node).get("/api/local/revenue/summary", Some(token)).await.data(200);
+    summary["periods"][0]["count"].as_u64().map_or(0, |count| usize::try_from(count).unwrap())
+}
+
 /// No payment that was answered is missing, and none was taken twice.
-async fn money_is_all_there(outcomes: &[Outcome]) {
+async fn money_is_all_there(outcomes: &[Outcome], before: [usize; NODES.len()]) {
     for (node, name) in NODES.iter().enumerate() {
         let of_node = || outcomes.iter().filter(|outcome| outcome.paid && outcome.node == node);
         let done = of_node().filter(|outcome| outcome.failure.is_none()).count();
-        let http = host(name);
-        let token = admin(name).await;
-        let summary = http.get("/api/local/revenue/summary", Some(&token)).await.data(200);
-        let recorded = summary["periods"][0]["count"].as_u64().map_or(0, |count| usize::try_from(count).unwrap());
+        let recorded = payments(name, &admin(name).await).await - before[node];
         let asked = of_node().count();
         assert!((done..=asked).contains(&recorded), "{name}: {done} of {asked} were answered, {recorded} are recorded");
     }
@@ -199,7 +223,7 @@ async fn an_upgrade_of_operator_hub_and_nodes_fails_no_request() {
     settled().await;
     // And what the old ones leave behind: their last requests, and their successors' first.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let outcomes = work.end().await;
+    let (outcomes, recorded) = work.end().await;
     let failed = failures(&outcomes, |_| false);
     println!("{} requests while operator, hub and three nodes were upgraded, {} failed", outcomes.len(), failed.len());
     assert!(
@@ -209,7 +233,7 @@ async fn an_upgrade_of_operator_hub_and_nodes_fails_no_request() {
         outcomes.len(),
         &failed[..failed.len().min(5)]
     );
-    money_is_all_there(&outcomes).await;
+    money_is_all_there(&outcomes, recorded).await;
 
     if !another_release_is_installed() {
         upgrade(&before.iter().map(|(part, image)| format!("{part}.image={image}")).collect::<Vec<_>>()).await;
@@ -241,8 +265,8 @@ async fn restarts_of_everything_lose_no_request_but_those_of_the_database_server
     let recovered = Instant::now() + Duration::from_secs(5);
     tokio::time::sleep_until((recovered + Duration::from_secs(5)).into()).await;
     settled().await;
-    let outcomes = work.end().await;
-    let while_away = |outcome: &Outcome| outcome.sent + Duration::from_secs(2) >= stopped && outcome.sent <= recovered;
+    let (outcomes, recorded) = work.end().await;
+    let while_away = |outcome: &Outcome| outcome.sent + PATIENCE >= stopped && outcome.sent <= recovered;
     let failed = failures(&outcomes, while_away);
     let away: Vec<_> = outcomes.iter().filter(|outcome| outcome.failure.is_some() && while_away(outcome)).collect();
     let typed = away.iter().filter(|outcome| outcome.said_later).count();
@@ -254,7 +278,7 @@ async fn restarts_of_everything_lose_no_request_but_those_of_the_database_server
     );
     assert!(failed.is_empty(), "{} of {} failed: {:#?}", failed.len(), outcomes.len(), &failed[..failed.len().min(5)]);
     assert_eq!(typed, away.len(), "what fails is told when to come again");
-    money_is_all_there(&outcomes).await;
+    money_is_all_there(&outcomes, recorded).await;
     super::all_report().await;
     for node in NODES {
         kubectl(&["delete", "localnode", node, "--timeout=60s"]).await;

@@ -95,7 +95,7 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
             ports: Some(vec![port("http", HTTP_PORT), port("management", MANAGEMENT_PORT)]),
             env: Some(environment(node, settings)),
             liveness_probe: Some(probe("/livez", 10, 3)),
-            readiness_probe: Some(probe("/readyz", 2, 2)),
+            readiness_probe: Some(probe("/readyz", 2, 3)),
             startup_probe: Some(probe("/livez", 1, 60)),
             resources: Some(ResourceRequirements {
                 requests: Some(quantities(&node.requests)),
