@@ -3,6 +3,11 @@
 use clap::Parser;
 use fateh_common::tls;
 use fateh_node_runtime::{Arguments, run};
+use tikv_jemallocator::Jemalloc;
+
+/// Set up in `.cargo/config.toml`.
+#[global_allocator]
+static MEMORY: Jemalloc = Jemalloc;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

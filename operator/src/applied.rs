@@ -42,16 +42,17 @@ impl ChildKind {
     }
 }
 
+/// Thousands of nodes have many of these each: a number that stands for none takes half of what an [`Option`] does.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// What was applied last, as a hash; none before.
-    wanted: Option<u64>,
+    /// What was applied last, as a hash; 0 before.
+    wanted: u64,
     /// The version that it had then.
     left_at: u64,
     /// The newest version that a watch showed; of a child with a [`Sight::shape`], the newest that changed it.
     seen: u64,
-    /// What it looked like then.
-    shape: Option<u64>,
+    /// What it looked like then, as a hash; 0 of one without.
+    shape: u64,
 }
 
 /// A child as a watch shows it.
@@ -61,6 +62,23 @@ pub struct Sight {
     pub version: u64,
     /// A hash of what of it is the operator's, of a child whose version also moves with what is not; none of others.
     pub shape: Option<u64>,
+}
+
+/// Names of nodes, by their hashes: a listing of each kind gathers those of all nodes, and all kinds are listed at once.
+#[derive(Debug, Default)]
+pub struct Names(HashSet<u64>);
+
+impl Names {
+    /// Adds one.
+    pub fn add(&mut self, name: &str) {
+        self.0.insert(hash(&name));
+    }
+
+    /// Whether it was added.
+    #[must_use]
+    pub fn contain(&self, name: &str) -> bool {
+        self.0.contains(&hash(&name))
+    }
 }
 
 /// As many as a node has, so that none holds room for twice as many.
@@ -78,7 +96,7 @@ impl Applied {
     {
         let Some(node) = child.labels().get(NODE_LABEL) else { return false };
         let entry = self.with(node, ChildKind::of(child), |entry| *entry);
-        entry.wanted == Some(content(child)) && entry.seen <= entry.left_at
+        entry.wanted == content(child) && entry.seen <= entry.left_at
     }
 
     /// Notes that `child` was applied, and what the API server made of it.
@@ -88,7 +106,7 @@ impl Applied {
     {
         let Some(node) = child.labels().get(NODE_LABEL) else { return };
         let left_at = version(made);
-        let wanted = Some(content(child));
+        let wanted = content(child);
         self.with(node, ChildKind::of(child), |entry| *entry = Entry { wanted, left_at, ..*entry });
     }
 
@@ -107,10 +125,10 @@ impl Applied {
     pub fn sees(&self, node: &str, kind: ChildKind, sight: Sight) -> bool {
         let Sight { version, shape } = sight;
         self.with(node, kind, |entry| {
-            if shape.is_none() || shape != entry.shape {
+            if shape.is_none_or(|shape| shape != entry.shape) {
                 entry.seen = entry.seen.max(version);
             }
-            entry.shape = shape;
+            entry.shape = shape.unwrap_or_default();
             version != entry.left_at
         })
     }
@@ -124,9 +142,9 @@ impl Applied {
     }
 
     /// Notes that of this kind only these nodes have a child.
-    pub fn only(&self, kind: ChildKind, nodes: &HashSet<String>) {
+    pub fn only(&self, kind: ChildKind, nodes: &Names) {
         let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, entries) in children.iter_mut().filter(|(node, _)| !nodes.contains(*node)) {
+        for (_, entries) in children.iter_mut().filter(|(node, _)| !nodes.contain(node)) {
             entries.retain(|(of, _)| *of != kind);
         }
     }
@@ -227,19 +245,25 @@ mod tests {
         assert!(!applied.stands(&child("a", "")), "version 8 is another's");
     }
 
+    fn named(name: &str) -> Names {
+        let mut names = Names::default();
+        names.add(name);
+        names
+    }
+
     #[test]
     fn what_is_gone_does_not_stand() {
         let kind = ChildKind::new("ConfigMap", "node");
         let vanish: [fn(&Applied, ChildKind); 3] = [
             |applied, kind| applied.gone("riyadh", kind),
-            |applied, kind| applied.only(kind, &HashSet::from(["cairo".to_owned()])),
+            |applied, kind| applied.only(kind, &named("cairo")),
             |applied, _| applied.forget("riyadh"),
         ];
         for vanish in vanish {
             let applied = Applied::default();
             applied.left(&child("a", ""), &child("a", "7"));
-            applied.only(kind, &HashSet::from(["riyadh".to_owned()]));
-            applied.only(ChildKind::new("Secret", "node"), &HashSet::new());
+            applied.only(kind, &named("riyadh"));
+            applied.only(ChildKind::new("Secret", "node"), &Names::default());
             assert!(applied.stands(&child("a", "")));
             vanish(&applied, kind);
             assert!(!applied.stands(&child("a", "")));

@@ -6,6 +6,7 @@ use fateh_common::{
     tls,
 };
 use fateh_operator::{Settings, run, trial};
+use tikv_jemallocator::Jemalloc;
 
 /// Reconciles LocalNodes and DatabaseServers.
 #[derive(Parser)]
@@ -23,6 +24,10 @@ enum Instead {
     /// Makes a node, waits until it serves, and deletes it again, data included.
     Trial(trial::Trial),
 }
+
+/// Set up in `.cargo/config.toml`.
+#[global_allocator]
+static MEMORY: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,7 +1,7 @@
 //! Watches that also list everything anew at intervals, so that an event that was lost is made up for.
 
 use std::{
-    collections::{HashSet, hash_map::DefaultHasher},
+    collections::hash_map::DefaultHasher,
     fmt::Debug,
     hash::{Hash, Hasher},
     sync::Arc,
@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applied::{Applied, ChildKind, Sight, version},
+    applied::{Applied, ChildKind, Names, Sight, version},
     context::Context,
 };
 
@@ -154,7 +154,7 @@ enum Step {
 struct Seen {
     /// The newest version; none before the first listing is complete.
     newest: Option<u64>,
-    listing: HashSet<String>,
+    listing: Names,
     newest_listed: u64,
 }
 
@@ -170,14 +170,16 @@ impl Seen {
     ) -> Vec<String> {
         match step {
             Step::Listing => {
-                self.listing.clear();
+                self.listing = Names::default();
                 self.newest_listed = 0;
                 Vec::new()
             }
             Step::Listed(slug, sight) => {
                 let version = sight.version;
                 self.newest_listed = self.newest_listed.max(version);
-                self.listing.extend(slug.clone());
+                if let Some(slug) = &slug {
+                    self.listing.add(slug);
+                }
                 // At the first listing every node is reconciled anyway.
                 let newer = self.newest.is_some_and(|newest| version > newest) && heed != Heed::Absence;
                 slug.into_iter().filter(|slug| applied.sees(slug, kind, sight) && newer).collect()
@@ -190,7 +192,7 @@ impl Seen {
                 if first || heed == Heed::Changes {
                     return Vec::new();
                 }
-                nodes().into_iter().filter(|node| !listed.contains(node)).collect()
+                nodes().into_iter().filter(|node| !listed.contain(node)).collect()
             }
             Step::Changed(slug, sight) => {
                 self.newest = self.newest.max(Some(sight.version));

@@ -43,7 +43,6 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
         let started = Instant::now();
         let mut child = Command::new(PathBuf::from(variable("FATEH_PROGRAMS")).join("node-runtime"))
             .env("FATEH_MOUNTS", &mounts)
-            .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .env_remove("KUBECONFIG")
             .arg(format!("--http-address=127.0.0.1:{port}"))
             .arg(format!("--management-address=127.0.0.1:{management}"))

@@ -63,7 +63,6 @@ impl Program {
         let child = Command::new(PathBuf::from(variable("FATEH_PROGRAMS")).join("fateh-operator"))
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUST_LOG", "info")
-            .env("MALLOC_ARENA_MAX", "1")
             // Unless an argument says otherwise.
             .env("FATEH_PROBE_INTERVAL", "2")
             .args(["--leader-election=false", "--management-address=127.0.0.1:0"])

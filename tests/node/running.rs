@@ -72,8 +72,6 @@ async fn start(name: &str, invitation: String, mounts: Arc<Mounts>) -> Running {
     let log = PathBuf::from(variable("FATEH_LOGS")).join(format!("{name}-{port}.log"));
     let child = Command::new(PathBuf::from(variable("FATEH_PROGRAMS")).join("node-runtime"))
         .env("FATEH_MOUNTS", &mounts.0)
-        // As in the pods.
-        .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .arg(format!("--http-address=127.0.0.1:{port}"))
         .arg(format!("--management-address=127.0.0.1:{management}"))
         .stdout(fs::File::create(&log).unwrap())

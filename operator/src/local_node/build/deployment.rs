@@ -93,7 +93,7 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
             image: Some(image(node, settings).to_owned()),
             image_pull_policy: Some(settings.runtime.node_image_pull_policy.clone()),
             ports: Some(vec![port("http", HTTP_PORT), port("management", MANAGEMENT_PORT)]),
-            env: Some(environment(node, settings)),
+            env: Some(environment(node, settings)).filter(|variables| !variables.is_empty()),
             liveness_probe: Some(probe("/livez", 10, 3)),
             readiness_probe: Some(probe("/readyz", 2, 3)),
             startup_probe: Some(probe("/livez", 1, 60)),
@@ -119,8 +119,7 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
 
 fn environment(node: &ValidNode, settings: &Settings) -> Vec<EnvVar> {
     let variable = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
-    // glibc would keep the buffers of password hashing for ever.
-    let mut variables = vec![variable("MALLOC_MMAP_THRESHOLD_", "131072".to_owned())];
+    let mut variables = Vec::new();
     let traces = &settings.telemetry.traces;
     if let Some(endpoint) = &traces.otlp_endpoint {
         variables.push(variable("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_string()));
