@@ -1,6 +1,6 @@
 //! The management port: `/livez`, `/readyz` and `/metrics`, kept off the port that faces users.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,6 +18,9 @@ pub trait Readiness: Send + Sync + 'static {
     /// What is missing, in a few words each.
     fn missing(&self) -> impl Future<Output = Vec<String>> + Send;
 }
+
+/// Kubelet waits for two seconds: what is missing is to be told before.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 struct Management<R> {
     registry: Registry,
@@ -44,7 +47,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 }
 
 async fn readyz<R: Readiness>(State(management): State<Arc<Management<R>>>) -> Response {
-    let mut missing = management.readiness.missing().await;
+    let missing = tokio::time::timeout(PATIENCE, management.readiness.missing()).await;
+    let mut missing = missing.unwrap_or_else(|_| vec![format!("what is needed did not answer within {PATIENCE:?}")]);
     if management.stop.is_cancelled() {
         missing.push("stopping".to_owned());
     }

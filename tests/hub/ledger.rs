@@ -1,6 +1,7 @@
 //! Money of nodes at the centre: everything once, and the sums agree.
 
 use fateh_tests::{Postgres, eventually, service_account_token};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -84,10 +85,16 @@ async fn what_a_node_records_reaches_the_ledger_once_and_the_sums_agree() {
     let (one, two, three) = tokio::join!(send(&items), send(&items), send(&items));
     let applied = [one, two, three].iter().flatten().filter(|outcome| *outcome == "applied").count();
     assert_eq!(applied, 200);
+    // One by one as well, beside a batch that holds the same.
+    let items: Vec<_> = (0..20).map(|_| item(Uuid::new_v4(), 1000)).collect();
+    let singles = join_all(items.iter().chain(&items).map(|item| send(std::slice::from_ref(item))));
+    let (batch, singles) = tokio::join!(send(&items), singles);
+    let applied = singles.iter().flatten().chain(&batch).filter(|outcome| *outcome == "applied").count();
+    assert_eq!(applied, 20);
 
     let report = http.get("/api/global/revenue?by=month&from=2026-11-01", Some(&admin)).await.data(200);
     let november = report["sums"].as_array().unwrap().iter().find(|sum| sum["key"] == "2026-11").unwrap();
-    assert_eq!((&november["gross"], &november["refunded"]), (&json!("3221.00"), &json!("250.00")), "{report}");
+    assert_eq!((&november["gross"], &november["refunded"]), (&json!("3421.00"), &json!("250.00")), "{report}");
     for query in ["by=week", "from=yesterday", "to=2026-13-01"] {
         assert_eq!(http.get(&format!("/api/global/revenue?{query}"), Some(&admin)).await.error(422), "invalid-request");
     }

@@ -89,12 +89,12 @@ async fn a_thousand_sign_ins_at_once_are_taken_or_refused_at_once() {
     let client = Client::builder().no_proxy().build().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let me = format!("{}/api/local/users/me", node.users.base);
-    let reading = tokio::spawn(reads(client.clone(), me.clone(), admin.clone(), Arc::clone(&stop)));
     let idle = eventually("what the first admin's password took is given back", 10, async || {
         let now = memory(&node, "VmRSS:");
         if now < 20_000 { Ok(now) } else { Err(now) }
     })
     .await;
+    let reading = tokio::spawn(reads(client.clone(), me.clone(), admin.clone(), Arc::clone(&stop)));
     let all =
         (1..=PEOPLE).map(async |person| sign_in(&client, &node, &format!("person{person}"), PASSWORD, person).await);
     let answers = futures::future::join_all(all).await;

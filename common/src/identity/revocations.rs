@@ -37,6 +37,8 @@ struct Read {
     /// What this replica has changed itself since it last began to read.
     noted: Vec<Security>,
     at: Option<Timestamp>,
+    /// When the database last failed to answer.
+    failed_at: Option<Timestamp>,
 }
 
 impl Revocations {
@@ -71,6 +73,14 @@ impl Revocations {
         read.at.is_none_or(|at| now.duration_since(at) > age)
     }
 
+    fn fail(&self, at: Timestamp) {
+        self.read.write().unwrap_or_else(PoisonError::into_inner).failed_at = Some(at);
+    }
+
+    fn failed_since(&self, time: Timestamp) -> bool {
+        self.read.read().unwrap_or_else(PoisonError::into_inner).failed_at.is_some_and(|at| at >= time)
+    }
+
     fn replace(&self, changed: Vec<Security>, at: Timestamp) {
         let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
         let mut changed: HashMap<_, _> = changed.into_iter().map(|security| (security.user, security)).collect();
@@ -94,9 +104,13 @@ impl Identity {
         let now = self.clock.now();
         if revocations.is_older_than(MAX_AGE, now) {
             let _turn = revocations.reading.lock().await;
-            // Another may have read it meanwhile.
+            // Another may have read it meanwhile, or have waited in vain: the last would wait for all.
+            if revocations.failed_since(now) {
+                return Err(UNAVAILABLE);
+            }
             if revocations.is_older_than(FRESH, now) {
-                self.read_revocations().await?;
+                let read = self.read_revocations().await;
+                read.inspect_err(|_| revocations.fail(self.clock.now()))?;
             }
         } else if revocations.is_older_than(FRESH, now) {
             let identity = self.clone();
@@ -149,5 +163,15 @@ mod tests {
         assert!(revocations.check(user, 2, at(2)).is_ok(), "what was read before the change is older than it");
         revocations.replace(vec![security(2, false)], at(3));
         assert!(revocations.check(user, 2, at(3)).is_err(), "suspended");
+    }
+
+    #[test]
+    fn those_who_waited_for_an_answer_that_failed_to_come_do_not_ask_again() {
+        let at = |seconds: i64| Timestamp::from_second(1000 + seconds).unwrap();
+        let revocations = Revocations::default();
+        assert!(!revocations.failed_since(at(0)));
+        revocations.fail(at(4));
+        assert!(revocations.failed_since(at(1)) && revocations.failed_since(at(4)));
+        assert!(!revocations.failed_since(at(5)), "who comes later asks");
     }
 }

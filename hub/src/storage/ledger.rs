@@ -147,7 +147,8 @@ pub async fn take(
     now: Timestamp,
 ) -> Result<HashMap<Uuid, (Vec<u8>, bool)>, sqlx::Error> {
     if told.len() == 1 {
-        // One row of each table, and those in one order: it stands in nobody's way, and is a transaction by itself.
+        // One row at most that others write as well, in each table, and those in one order: it stands in nobody's way, and
+        // is a transaction by itself.
         return enter(connection, node, told, now).await;
     }
     let mut transaction = connection.begin().await?;

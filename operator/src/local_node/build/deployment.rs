@@ -95,6 +95,7 @@ fn pod(node: &ValidNode, settings: &Settings) -> PodSpec {
             ports: Some(vec![port("http", HTTP_PORT), port("management", MANAGEMENT_PORT)]),
             env: Some(environment(node, settings)).filter(|variables| !variables.is_empty()),
             liveness_probe: Some(probe("/livez", 10, 3)),
+            // A short pause of the server that all of them share takes no pod away.
             readiness_probe: Some(probe("/readyz", 2, 3)),
             startup_probe: Some(probe("/livez", 1, 60)),
             resources: Some(ResourceRequirements {
