@@ -109,8 +109,7 @@ impl Identity {
                 return Err(UNAVAILABLE);
             }
             if revocations.is_older_than(FRESH, now) {
-                let read = self.read_revocations().await;
-                read.inspect_err(|_| revocations.fail(self.clock.now()))?;
+                self.read_revocations().await?;
             }
         } else if revocations.is_older_than(FRESH, now) {
             let identity = self.clone();
@@ -125,10 +124,17 @@ impl Identity {
         revocations.check(user, version, self.clock.now())
     }
 
-    /// Asks the database.
+    /// Asks the database, and notes whether it answered.
     async fn read_revocations(&self) -> Result<(), sqlx::Error> {
         let now = self.clock.now();
         self.revocations.begin();
+        let changed = self.changed_lately(now).await.inspect_err(|_| self.revocations.fail(self.clock.now()))?;
+        self.revocations.replace(changed, now);
+        Ok(())
+    }
+
+    /// The users of whom something changed while tokens of before may still be about.
+    async fn changed_lately(&self, now: Timestamp) -> Result<Vec<Security>, sqlx::Error> {
         let since = now.saturating_sub(TOKEN_VALIDITY + MARGIN).unwrap_or(now);
         let changed: Vec<(Uuid, i32, bool)> = sqlx::query_as(self.tables.sql(
             "SELECT id, security_version, status = 'active' FROM {schema}.{users} WHERE security_changed_at > $1",
@@ -136,9 +142,7 @@ impl Identity {
         .bind(to_sql(since))
         .fetch_all(&mut *self.database.acquire().await?)
         .await?;
-        let changed = changed.into_iter().map(|(user, version, active)| Security { user, version, active });
-        self.revocations.replace(changed.collect(), now);
-        Ok(())
+        Ok(changed.into_iter().map(|(user, version, active)| Security { user, version, active }).collect())
     }
 }
 
