@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use fateh_crds::NODE_LABEL;
+use fateh_crds::{LocalNode, NODE_LABEL};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
@@ -81,14 +81,25 @@ impl Names {
     }
 }
 
-/// As many as a node has, so that none holds room for twice as many.
-const CHILDREN: usize = 17;
+/// As many as a node has, and itself, so that none holds room for twice as many.
+const CHILDREN: usize = 18;
 
 /// Children by the name of their node.
 #[derive(Debug, Default)]
 pub struct Applied(Mutex<HashMap<String, Vec<(ChildKind, Entry)>>>);
 
 impl Applied {
+    /// Notes that a pass begins with `node`. If it is older than one before it, etcd was restored: what was left is not
+    /// known any more.
+    pub fn begin(&self, node: &LocalNode) {
+        let (name, version) = (node.name_any(), version(node));
+        let kind = ChildKind::new(&LocalNode::kind(&()), "");
+        if self.with(&name, kind, |entry| entry.seen > version) {
+            self.forget(&name);
+        }
+        self.with(&name, kind, |entry| entry.seen = version);
+    }
+
     /// Whether this very object was applied last, and nobody has changed it since.
     pub fn stands<K>(&self, child: &K) -> bool
     where
@@ -181,7 +192,8 @@ fn content<K: Resource + Clone + Serialize>(child: &K) -> u64 {
     serde_json::to_string(&child).map_or_else(|_| rand::random(), |text| hash(&text))
 }
 
-fn hash(value: &impl Hash) -> u64 {
+/// A number that stands for a value as long as the process lives.
+pub fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
@@ -243,6 +255,23 @@ mod tests {
         }
         applied.left(&child("a", ""), &child("a", "7"));
         assert!(!applied.stands(&child("a", "")), "version 8 is another's");
+    }
+
+    #[test]
+    fn what_was_left_is_not_known_any_more_once_time_went_back() {
+        let applied = Applied::default();
+        let node = |version: &str| {
+            let spec = serde_json::json!({"displayName": "a", "region": "b", "adminEmail": "a@b.cd"});
+            let mut node = LocalNode::new("riyadh", serde_json::from_value(spec).unwrap());
+            node.metadata.resource_version = Some(version.to_owned());
+            node
+        };
+        applied.begin(&node("9"));
+        applied.left(&child("a", ""), &child("a", "12"));
+        applied.begin(&node("10"));
+        assert!(applied.stands(&child("a", "")));
+        applied.begin(&node("9"));
+        assert!(!applied.stands(&child("a", "")), "etcd was restored");
     }
 
     fn named(name: &str) -> Names {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fateh_common::clock::Clock;
-use fateh_crds::{DatabaseServer, LocalNode, NodeContent, NodeReport};
+use fateh_crds::{DatabaseServer, NodeContent, NodeReport};
 use kube::{
     Client, Resource, ResourceExt,
     runtime::{
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     applied::Applied, backoff::Backoff, database::Servers, kubernetes::FIELD_MANAGER, local_node::Placements,
-    metrics::Metrics, newest::Newest, settings::Settings, throttle::Throttle,
+    metrics::Metrics, node_summary::NodeSummary, settings::Settings, throttle::Throttle,
 };
 
 /// Characters of an event's note: the API server takes a little more.
@@ -40,16 +40,14 @@ pub struct Context {
     pub servers: Servers,
     /// DatabaseServers, as watched.
     pub database_servers: Store<DatabaseServer>,
-    /// LocalNodes, as watched.
-    pub nodes: Store<LocalNode>,
+    /// LocalNodes in brief, as watched.
+    pub nodes: Store<NodeSummary>,
     /// Cancelled when the first listing of LocalNodes is in the cache.
     pub nodes_filled: CancellationToken,
     /// Where nodes were placed a moment ago.
     pub placements: Placements,
     /// What was applied to the nodes' children.
     pub applied: Applied,
-    /// The versions of LocalNodes that reconciles began with.
-    pub newest: Newest,
     /// Takes the names of nodes to be looked at: their database is not as it should be, or a host is no longer theirs.
     pub wake: UnboundedSender<String>,
     /// NodeReports, as watched.

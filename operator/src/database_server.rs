@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_crds::{DatabaseServer, DatabaseServerStatus, DatabaseSpec, LocalNode, NodeState, SERVER_FINALIZER};
+use fateh_crds::{DatabaseServer, DatabaseServerStatus, DatabaseSpec, NodeState, SERVER_FINALIZER};
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use kube::{
@@ -28,6 +28,7 @@ use crate::{
     hub,
     kubernetes::{apply_status, put_finalizer, remove_finalizer},
     local_node::{Load, connect, connections_allowed, full, loads},
+    node_summary::NodeSummary,
     settings::HubSettings,
 };
 
@@ -100,26 +101,23 @@ async fn ask(context: &Context, server: &Arc<DatabaseServer>) -> Result<ServerFa
 }
 
 /// Nodes whose role or database is not as an earlier pass left it, and how. Those on their way are not looked at.
-fn drifted(nodes: &[Arc<LocalNode>], server: &str, cluster: &str, found: Vec<Catalog>) -> Vec<(String, Vec<Drift>)> {
+fn drifted(nodes: &[Arc<NodeSummary>], server: &str, cluster: &str, found: Vec<Catalog>) -> Vec<(String, Vec<Drift>)> {
     let family = Schema::of_nodes().family;
     let found: HashMap<_, _> = found.into_iter().map(|row| (row.name.clone(), row)).collect();
     let missing = Catalog::default();
     let settled = nodes.iter().filter_map(|node| {
-        let status = node.status.as_ref()?;
-        let database = status.database.as_ref().filter(|database| database.server == server)?;
-        let ready = find(&status.conditions, "DatabaseReady")?;
-        let carried_out = ready.status == "True" && ready.observed_generation == node.metadata.generation;
-        (carried_out && node.metadata.deletion_timestamp.is_none()).then_some((node, database))
+        let placed = node.placed.as_ref().filter(|placed| &*placed.server == server)?;
+        (placed.settled && !node.is_leaving()).then_some((node, placed))
     });
-    let compared = settled.map(|(node, database)| {
+    let compared = settled.map(|(node, placed)| {
         let mark = Mark { node: node.uid().unwrap_or_default(), cluster: cluster.to_owned() };
         let wanted = Wanted {
             family,
             mark: &mark,
-            connection_limit: node.spec.database.connection_limit,
-            may_sign_in: node.spec.state != NodeState::Inactive,
+            connection_limit: node.connection_limit,
+            may_sign_in: node.state != NodeState::Inactive,
         };
-        (node.name_any(), found.get(&database.name).unwrap_or(&missing).drift(&wanted))
+        (node.name_any(), found.get(&*placed.database).unwrap_or(&missing).drift(&wanted))
     });
     compared.filter(|(_, drift)| !drift.is_empty()).collect()
 }
@@ -162,7 +160,7 @@ async fn release(context: &Context, server: &DatabaseServer) -> Result<bool, Fai
         return Ok(true);
     }
     // Asked anew: the cache may not show a node that was placed a moment ago.
-    let nodes = Api::<LocalNode>::all(context.client.clone()).list(&ListParams::default()).await;
+    let nodes = Api::<NodeSummary>::all(context.client.clone()).list(&ListParams::default()).await;
     let nodes: Vec<_> = nodes.map_err(kubernetes(act))?.items.into_iter().map(Arc::new).collect();
     if hub::settings_for(context, server).is_some() || loads(&nodes).contains_key(&server.name_any()) {
         return Ok(false);
@@ -378,7 +376,7 @@ mod tests {
                         "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
                 },
             });
-            Arc::new(serde_json::from_value::<LocalNode>(node).unwrap())
+            Arc::new(serde_json::from_value::<NodeSummary>(node).unwrap())
         };
         let nodes = [
             node("settled", "default", "True"),

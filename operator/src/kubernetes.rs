@@ -125,12 +125,13 @@ where
 ///
 /// # Errors
 /// Names the act.
-pub async fn apply_status<K>(api: &Api<K>, act: &'static str, name: &str, part: &Value) -> Result<K, Failure>
+pub async fn apply_status<K>(api: &Api<K>, act: &'static str, name: &str, part: &Value) -> Result<(), Failure>
 where
     K: Clone + Debug + DeserializeOwned,
 {
     let patch = Patch::Apply(part);
-    api.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await.map_err(kubernetes(act))
+    let written = api.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await;
+    written.map(drop).map_err(kubernetes(act))
 }
 
 /// An object; none where there is none of the name, or no such type: of a type that it does not know, the API server

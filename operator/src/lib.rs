@@ -17,7 +17,7 @@ pub mod kubernetes;
 pub mod leadership;
 pub mod local_node;
 pub mod metrics;
-pub mod newest;
+pub mod node_summary;
 pub mod ownership;
 pub mod rollout;
 mod run;

@@ -11,7 +11,7 @@ use fateh_common::{
     lifecycle,
     management::{self, Readiness},
 };
-use fateh_crds::{CHILD_NAME, ContentDistribution, DatabaseServer, LocalNode, NodeReport};
+use fateh_crds::{CHILD_NAME, ContentDistribution, DatabaseServer, NodeReport};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -35,7 +35,7 @@ use crate::{
     leadership::{Candidate, Fence},
     local_node::{self, Placements, Watches},
     metrics::{Metrics, fleet},
-    newest::Newest,
+    node_summary::NodeSummary,
     rollout::Rollouts,
     settings::Settings,
     throttle::Throttle,
@@ -99,7 +99,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
 
 /// The operator's metrics, the fleet's figures among them.
 fn metrics(
-    nodes: Store<LocalNode>,
+    nodes: Store<NodeSummary>,
     servers: Store<DatabaseServer>,
     distributions: Store<ContentDistribution>,
 ) -> Result<Metrics, prometheus::Error> {
@@ -155,7 +155,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let watched_servers =
         watch::note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
     let (nodes, nodes_writer) = reflector::store();
-    let all_nodes = watch::events(Api::<LocalNode>::all(client.clone()), everything(), resync).modify(watch::forget);
+    let all_nodes = watch::events(Api::<NodeSummary>::all(client.clone()), everything(), resync);
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let rollouts = Rollouts::new(&client, &settings).map_err(RunError::Hub)?;
     let of_nodes = rollouts.signals.clone();
@@ -193,7 +193,6 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         nodes_filled,
         placements: Placements::default(),
         applied: Applied::default(),
-        newest: Newest::default(),
         wake,
         reports: reports.clone(),
         contents: rollouts.contents(),

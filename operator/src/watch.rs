@@ -1,14 +1,8 @@
 //! Watches that also list everything anew at intervals, so that an event that was lost is made up for.
 
-use std::{
-    collections::hash_map::DefaultHasher,
-    fmt::Debug,
-    hash::{Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use fateh_crds::{LocalNode, NODE_LABEL};
+use fateh_crds::NODE_LABEL;
 use futures::{Stream, StreamExt, future, stream};
 use kube::{
     Api, Resource, ResourceExt,
@@ -24,8 +18,9 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applied::{Applied, ChildKind, Names, Sight, version},
+    applied::{Applied, ChildKind, Names, Sight, hash, version},
     context::Context,
+    node_summary::NodeSummary,
 };
 
 /// Objects in one answer to a listing. All kinds are listed at once when the operator starts; pages as long as the
@@ -101,8 +96,8 @@ pub fn children(
     context: &Arc<Context>,
     resource: ApiResource,
     child: Child,
-    nodes: Store<LocalNode>,
-) -> impl Stream<Item = ObjectRef<LocalNode>> + Send + 'static {
+    nodes: Store<NodeSummary>,
+) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
     let mut seen = Seen::default();
     let kind = ChildKind::new(&resource.kind, child.name.unwrap_or_default());
     let config = match child.name {
@@ -210,9 +205,7 @@ fn sight(child: &PartialObjectMeta<DynamicObject>, heed: Heed) -> Sight {
     let spec = if heed == Heed::Absence { Some(0) } else { metadata.generation };
     let shape = spec.map(|spec| {
         let owners = serde_json::to_string(&metadata.owner_references).unwrap_or_default();
-        let mut hasher = DefaultHasher::new();
-        (&metadata.uid, &metadata.labels, &metadata.annotations, owners, &metadata.finalizers, spec).hash(&mut hasher);
-        hasher.finish()
+        hash(&(&metadata.uid, &metadata.labels, &metadata.annotations, owners, &metadata.finalizers, spec))
     });
     Sight { version: version(child), shape }
 }

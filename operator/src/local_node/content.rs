@@ -15,7 +15,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::reporting;
-use crate::{context::Context, kubernetes::FIELD_MANAGER};
+use crate::{context::Context, kubernetes::FIELD_MANAGER, node_summary::NodeSummary};
 
 /// What happens within so short a time is one change.
 const GATHER: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ pub async fn count(context: Arc<Context>, mut changed: UnboundedReceiver<String>
 
 /// What a node's status does not say yet.
 struct Count {
-    node: Arc<LocalNode>,
+    node: Arc<NodeSummary>,
     items: Items,
     status: ContentStatus,
 }
@@ -67,8 +67,8 @@ impl Count {
     fn of(context: &Context, name: &str) -> Option<Self> {
         let node = context.nodes.get(&ObjectRef::new(name))?;
         // Before its first pass, and in its last, status is the reconcile's alone.
-        let said = node.status.as_ref()?.content.clone()?;
-        if node.metadata.deletion_timestamp.is_some() {
+        let said = node.content.clone()?;
+        if node.is_leaving() {
             return None;
         }
         let namespace = namespace_of(name);

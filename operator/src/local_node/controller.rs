@@ -1,8 +1,6 @@
 //! Wires the steps together: what starts a reconcile, and what one reconcile is.
 
 use std::{
-    collections::hash_map::DefaultHasher,
-    hash::{Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -47,12 +45,14 @@ use super::{
     validate::{ValidNode, validate},
 };
 use crate::{
+    applied::hash,
     conditions,
     context::Context,
     database_server::hold_server,
-    failure::{Disposition, Failure, kubernetes},
+    failure::{Disposition, Failure},
     gateway::{self, Gateway, HttpRoute},
-    kubernetes::{apply_part, apply_status, remove_finalizer},
+    kubernetes::{apply_part, apply_status, find, remove_finalizer},
+    node_summary::NodeSummary,
     watch::{self, Child, Heed},
 };
 
@@ -69,7 +69,7 @@ pub struct Watches<N, R> {
     /// Events of LocalNodes, which fill the cache.
     pub nodes: N,
     /// The cache of LocalNodes.
-    pub store: Store<LocalNode>,
+    pub store: Store<NodeSummary>,
     /// Changes of NodeReports.
     pub reports: R,
     /// Names of nodes that are to be looked at, from the context's `wake`.
@@ -79,14 +79,12 @@ pub struct Watches<N, R> {
 /// Runs the controller until `stop`, when it finishes what it has begun.
 pub async fn run<N, R>(context: Arc<Context>, watches: Watches<N, R>, stop: CancellationToken)
 where
-    N: Stream<Item = Result<LocalNode, watcher::Error>> + Send + 'static,
+    N: Stream<Item = Result<NodeSummary, watcher::Error>> + Send + 'static,
     R: Stream<Item = Result<NodeReport, watcher::Error>> + Send + 'static,
 {
     let Watches { nodes, store, reports, woken } = watches;
-    let changed_nodes = nodes.predicate_filter(
-        predicates::generation.combine(held).combine(predicates::annotations),
-        kube::runtime::PredicateConfig::default(),
-    );
+    let changed_nodes =
+        nodes.predicate_filter(predicates::generation.combine(handled), kube::runtime::PredicateConfig::default());
     let changed_reports = reports.predicate_filter(figures, kube::runtime::PredicateConfig::default());
     let resync = context.settings.resync_interval;
     let servers = watch::events(Api::<DatabaseServer>::all(context.client.clone()), watcher::Config::default(), resync);
@@ -115,8 +113,8 @@ where
 /// The nodes whose children changed or went, all kinds together.
 fn changed_children(
     context: &Arc<Context>,
-    nodes: &Store<LocalNode>,
-) -> impl Stream<Item = ObjectRef<LocalNode>> + Send + 'static {
+    nodes: &Store<NodeSummary>,
+) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
     let children = |resource: ApiResource, name: Option<&'static str>, heed: Heed| {
         watch::children(context, resource, Child { name, heed }, nodes.clone()).boxed()
     };
@@ -147,8 +145,8 @@ fn changed_children(
 /// many routes are bound to it stands in its status too, and is no news.
 fn gateway_changes(
     context: &Arc<Context>,
-    nodes: &Store<LocalNode>,
-) -> impl Stream<Item = ObjectRef<LocalNode>> + Send + 'static {
+    nodes: &Store<NodeSummary>,
+) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
     let events = context.settings.routing.gateway.as_ref().map(|gateway| {
         let api = Api::<Gateway>::namespaced(context.client.clone(), &gateway.namespace);
         let named = watcher::Config::default().fields(&format!("metadata.name={}", gateway.name));
@@ -183,42 +181,40 @@ fn gateway_changes(
 }
 
 /// The node that a report belongs to.
-fn by_namespace(report: NodeReport) -> Option<ObjectRef<LocalNode>> {
+fn by_namespace(report: NodeReport) -> Option<ObjectRef<NodeSummary>> {
     report.metadata.namespace.as_deref().and_then(node_of).map(ObjectRef::new)
 }
 
-/// Whether a node is without the finalizer that it was given. One that no pass has reported on yet is to have one.
+/// What beside its generation makes a node worth a pass: what is asked for by annotation, and that its finalizer is gone.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
-fn held(node: &LocalNode) -> Option<u64> {
-    let reported = node.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
-    let held = node.finalizers().iter().any(|finalizer| finalizer == NODE_FINALIZER);
-    Some(u64::from(held || !reported))
+fn handled(node: &NodeSummary) -> Option<u64> {
+    Some(hash(&(node.annotations, node.held)))
 }
 
 /// What of a report makes a difference: all but its time.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
 fn figures(report: &NodeReport) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
-    if let Some(status) = &report.status {
-        (&status.version, status.admin_state, &status.statistics).hash(&mut hasher);
-    }
-    Some(hasher.finish())
+    Some(hash(&report.status.as_ref().map(|status| (&status.version, status.admin_state, &status.statistics))))
 }
 
 /// What of a server makes a difference to its nodes: its spec, and whether it can be reached.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
 fn server_state(server: &DatabaseServer) -> Option<u64> {
     let reachable = server.status.as_ref().and_then(|status| conditions::find(&status.conditions, "Reachable"));
-    let mut hasher = DefaultHasher::new();
-    (server.metadata.generation, reachable.map(|condition| &condition.status)).hash(&mut hasher);
-    Some(hasher.finish())
+    Some(hash(&(server.metadata.generation, reachable.map(|condition| &condition.status))))
 }
 
-async fn reconcile(node: Arc<LocalNode>, context: Arc<Context>) -> Result<Action, Failure> {
+async fn reconcile(node: Arc<NodeSummary>, context: Arc<Context>) -> Result<Action, Failure> {
     let started = Instant::now();
     let name = node.name_any();
-    let result = match current(&context, node).await {
-        Ok(Some(node)) => pass(&context, &node).await,
+    // As it is now, and not as a watch may lag behind: a status that was taken for the one that is there would be left,
+    // and a fee that was in force a moment ago come into force anew.
+    let read = find(&Api::<LocalNode>::all(context.client.clone()), "read the LocalNode", &name).await;
+    let result = match read {
+        Ok(Some(node)) => {
+            context.applied.begin(&node);
+            pass(&context, &node).await
+        }
         Ok(None) => Ok(Action::await_change()),
         Err(failure) => Err(failure),
     };
@@ -230,24 +226,7 @@ async fn reconcile(node: Arc<LocalNode>, context: Arc<Context>) -> Result<Action
     result
 }
 
-/// The node as the cache has it, or, when the cache has fallen behind what a pass has seen or left already, as the API
-/// server has it; none if it is gone. A pass that took an older status for the one that is there would leave it.
-async fn current(context: &Context, node: Arc<LocalNode>) -> Result<Option<Arc<LocalNode>>, Failure> {
-    if context.newest.admits(node.as_ref()) {
-        return Ok(Some(node));
-    }
-    let name = node.name_any();
-    let read = Api::<LocalNode>::all(context.client.clone()).get_opt(&name).await;
-    let read = read.map_err(kubernetes("read the LocalNode anew"))?;
-    if let Some(node) = read.as_ref().filter(|node| !context.newest.admits_read(*node)) {
-        // Not the cache is behind, but the API server goes on from an earlier time: what was left is not known any more.
-        context.newest.believe(node);
-        context.applied.forget(&name);
-    }
-    Ok(read.map(Arc::new))
-}
-
-fn error_policy(node: Arc<LocalNode>, failure: &Failure, context: Arc<Context>) -> Action {
+fn error_policy(node: Arc<NodeSummary>, failure: &Failure, context: Arc<Context>) -> Action {
     let wait = context.backoff.failed(&node.name_any());
     tracing::warn!(node = node.name_any(), reason = failure.reason(), error = %failure, "a reconcile did not reach its goal");
     Action::requeue(wait)
@@ -416,11 +395,7 @@ async fn send_status(context: &Context, node: &LocalNode, status: &LocalNodeStat
         "metadata": {"uid": node.uid()}, "status": status,
     });
     let api = Api::<LocalNode>::all(context.client.clone());
-    let name = node.name_any();
-    let written =
-        apply_status(&api, "write the status", &name, &part).await.inspect_err(|_| context.newest.doubt(&name))?;
-    context.newest.admits(&written);
-    Ok(())
+    apply_status(&api, "write the status", &node.name_any(), &part).await
 }
 
 /// The events that tell what changed: a condition's status or its reason.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use fateh_crds::LocalNode;
-use kube::ResourceExt;
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+
+use crate::node_summary::NodeSummary;
 
 /// An extra host of one node that an older one has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +19,15 @@ pub struct Taken {
 
 /// The extra hosts of `node` that older ones among `all` have.
 #[must_use]
-pub fn taken(node: &LocalNode, all: &[Arc<LocalNode>]) -> Vec<Taken> {
+pub fn taken(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<Taken> {
     let hosts = &node.spec.routing.extra_hosts;
     if hosts.is_empty() {
         return Vec::new();
     }
-    let mut older: Vec<_> = all.iter().filter(|other| age(other) < age(node) && other.uid() != node.uid()).collect();
-    older.sort_by_key(|other| age(other));
-    let holder = |host: &String| older.iter().find(|other| other.spec.routing.extra_hosts.contains(host));
+    let mut older: Vec<_> =
+        all.iter().filter(|other| age(&***other) < age(node) && other.uid() != node.uid()).collect();
+    older.sort_by_key(|other| age(&***other));
+    let holder = |host: &String| older.iter().find(|other| other.extra_hosts.contains(host));
     hosts
         .iter()
         .filter_map(|host| holder(host).map(|other| Taken { host: host.clone(), by: other.name_any() }))
@@ -32,16 +36,14 @@ pub fn taken(node: &LocalNode, all: &[Arc<LocalNode>]) -> Vec<Taken> {
 
 /// The younger nodes among `all` that name one of this node's extra hosts, and so are to give it up.
 #[must_use]
-pub fn yielding(node: &LocalNode, all: &[Arc<LocalNode>]) -> Vec<String> {
-    let names = |other: &LocalNode| {
-        other.spec.routing.extra_hosts.iter().any(|host| node.spec.routing.extra_hosts.contains(host))
-    };
-    let younger = all.iter().filter(|other| age(other) > age(node) && other.uid() != node.uid() && names(other));
+pub fn yielding(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<String> {
+    let names = |other: &NodeSummary| other.extra_hosts.iter().any(|host| node.spec.routing.extra_hosts.contains(host));
+    let younger = all.iter().filter(|other| age(&***other) > age(node) && other.uid() != node.uid() && names(other));
     younger.map(|other| other.name_any()).collect()
 }
 
 /// What tells an older node from a younger one.
-fn age(node: &LocalNode) -> (Option<jiff::Timestamp>, Option<String>) {
+fn age(node: &impl Resource) -> (Option<Timestamp>, Option<String>) {
     (node.creation_timestamp().map(|time| time.0), node.uid())
 }
 
@@ -52,29 +54,33 @@ mod tests {
     use super::*;
     use crate::local_node::validate::tests::node;
 
-    fn made(name: &str, second: i64, hosts: &[&str]) -> Arc<LocalNode> {
+    fn made(name: &str, second: i64, hosts: &[&str]) -> LocalNode {
         let mut node = node(name, json!({"routing": {"extraHosts": hosts}}));
-        let time = jiff::Timestamp::from_second(second).unwrap();
+        let time = Timestamp::from_second(second).unwrap();
         node.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time));
         node.metadata.uid = Some(format!("uid-{name}"));
-        Arc::new(node)
+        node
     }
 
     #[test]
     fn a_host_belongs_to_the_oldest_node_that_names_it() {
-        let all = [
+        let nodes = [
             made("younger", 3, &["a.test", "b.test"]),
             made("oldest", 1, &["a.test"]),
             made("older", 2, &["a.test", "b.test"]),
         ];
+        let all = nodes.clone().map(|node| Arc::new(NodeSummary::from(node)));
         let taken = |index: usize| {
-            taken(&all[index], &all).into_iter().map(|taken| format!("{} {}", taken.host, taken.by)).collect::<Vec<_>>()
+            taken(&nodes[index], &all)
+                .into_iter()
+                .map(|taken| format!("{} {}", taken.host, taken.by))
+                .collect::<Vec<_>>()
         };
         assert_eq!(taken(0), ["a.test oldest", "b.test older"]);
         assert_eq!(taken(1), Vec::<String>::new());
         assert_eq!(taken(2), ["a.test oldest"]);
-        assert_eq!(yielding(&all[1], &all), ["younger", "older"]);
-        assert_eq!(yielding(&all[2], &all), ["younger"]);
-        assert_eq!(yielding(&all[0], &all), Vec::<String>::new());
+        assert_eq!(yielding(&nodes[1], &all), ["younger", "older"]);
+        assert_eq!(yielding(&nodes[2], &all), ["younger"]);
+        assert_eq!(yielding(&nodes[0], &all), Vec::<String>::new());
     }
 }

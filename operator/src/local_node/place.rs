@@ -9,7 +9,7 @@ use std::{
 use fateh_crds::{DatabaseServer, LocalNode};
 use kube::ResourceExt;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, node_summary::NodeSummary};
 
 /// What is placed on a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,18 +23,18 @@ pub struct Load {
 /// The load of each server, by name, from what the LocalNodes among `nodes` say of themselves: a limit that was asked
 /// for and not granted counts for nothing.
 #[must_use]
-pub fn loads(nodes: &[Arc<LocalNode>]) -> HashMap<String, Load> {
+pub fn loads(nodes: &[Arc<NodeSummary>]) -> HashMap<String, Load> {
     loads_with(nodes, &HashMap::new())
 }
 
 /// The same, where `recent` holds what was granted a moment ago, by UID.
-fn loads_with(nodes: &[Arc<LocalNode>], recent: &HashMap<String, (String, i32)>) -> HashMap<String, Load> {
+fn loads_with(nodes: &[Arc<NodeSummary>], recent: &HashMap<String, (String, i32)>) -> HashMap<String, Load> {
     let mut loads = HashMap::<String, Load>::new();
     for node in nodes {
         if let Some((server, limit)) = node.uid().and_then(|uid| recent.get(&uid)) {
             add(&mut loads, server, *limit);
-        } else if let Some(server) = recorded(node) {
-            add(&mut loads, server, granted(node).unwrap_or(node.spec.database.connection_limit));
+        } else if let Some(placed) = &node.placed {
+            add(&mut loads, &placed.server, placed.granted.unwrap_or(node.connection_limit));
         }
     }
     loads
@@ -189,7 +189,7 @@ impl Placements {
         &self,
         node: &LocalNode,
         servers: &[Arc<DatabaseServer>],
-        nodes: impl FnOnce() -> Vec<Arc<LocalNode>>,
+        nodes: impl FnOnce() -> Vec<Arc<NodeSummary>>,
     ) -> Result<Arc<DatabaseServer>, Failure> {
         let uid = node.uid().unwrap_or_default();
         let limit = node.spec.database.connection_limit;
@@ -202,7 +202,8 @@ impl Placements {
         // What status shows, or was given up, is no longer remembered.
         recent.retain(|uid, (_, limit)| {
             let other = others.iter().find(|other| other.uid().as_ref() == Some(uid));
-            other.is_some_and(|other| granted(other) != Some(*limit) && other.spec.database.connection_limit == *limit)
+            let granted = |other: &NodeSummary| other.placed.as_ref().and_then(|placed| placed.granted);
+            other.is_some_and(|other| granted(other) != Some(*limit) && other.connection_limit == *limit)
         });
         let server = place(node, servers, &loads_with(&others, &recent))?;
         recent.insert(uid, (server.name_any(), limit));
@@ -235,8 +236,11 @@ mod tests {
         placed.metadata.uid = Some(format!("uid-{name}"));
         placed
     }
+    fn brief(node: &LocalNode) -> Arc<NodeSummary> {
+        Arc::new(node.clone().into())
+    }
     fn chosen(node: &LocalNode, servers: &[Arc<DatabaseServer>], others: &[LocalNode]) -> Result<String, &'static str> {
-        let others: Vec<_> = others.iter().cloned().map(Arc::new).collect();
+        let others: Vec<_> = others.iter().map(brief).collect();
         place(node, servers, &loads(&others)).map(|server| server.name_any()).map_err(|failure| failure.reason())
     }
 
@@ -302,8 +306,8 @@ mod tests {
         let servers = [limited("a", &[], 1, 1000), limited("b", &[], 1, 1000)];
         let placements = Placements::default();
         let [one, two, three] = ["one", "two", "three"].map(placed_nowhere);
-        let cache: Vec<_> = [&one, &two, &three].into_iter().cloned().map(Arc::new).collect();
-        let choose = |node: &LocalNode, cache: &[Arc<LocalNode>]| {
+        let cache = [&one, &two, &three].map(brief);
+        let choose = |node: &LocalNode, cache: &[Arc<NodeSummary>]| {
             placements.choose(node, &servers, || cache.to_vec()).map(|server| server.name_any())
         };
         assert_eq!(choose(&one, &cache).unwrap(), "a");
@@ -317,11 +321,11 @@ mod tests {
     #[test]
     fn a_limit_that_was_refused_counts_for_nothing_and_two_raises_are_not_granted_the_same_room() {
         let servers = [limited("a", &[], 100, 60)]; // eighty in all
-        let greedy = Arc::new(placed("greedy", json!({"database": {"connectionLimit": 500}}), "a"));
+        let greedy = brief(&placed("greedy", json!({"database": {"connectionLimit": 500}}), "a"));
         assert_eq!(loads(std::slice::from_ref(&greedy))["a"], Load { nodes: 1, connections: 20 });
         let raise = |name: &str| placed(name, json!({"database": {"connectionLimit": 40}}), "a");
         let (one, two) = (raise("one"), raise("two"));
-        let cache = [Arc::new(one.clone()), Arc::new(two.clone()), greedy];
+        let cache = [brief(&one), brief(&two), greedy];
         let placements = Placements::default();
         let choose = |node: &LocalNode| {
             placements.choose(node, &servers, || cache.to_vec()).map(drop).map_err(|why| why.reason())

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fateh_crds::{LocalNode, NodeReport, NodeState, node_of};
+use fateh_crds::{NodeReport, NodeState, node_of};
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use crate::{conditions, context::Context};
+use crate::{context::Context, node_summary::NodeSummary};
 
 /// Intervals without a report after which a node counts as silent.
 const MISSED: u32 = 3;
@@ -60,19 +60,19 @@ pub fn judged(context: &Context, report: Option<&NodeReport>) -> Reporting {
     judge(reported_at, context.clock.now(), watched, interval)
 }
 
-/// Whether a node is to be looked at, since `now` is not what its condition says.
+/// Whether a node is to be looked at, since `now` is not what its condition says, which may say nothing.
 ///
 /// Told by what is, not by what changed: whoever took over from another leader has seen no change.
-fn differs(condition: Option<&str>, now: Reporting) -> bool {
+fn differs(condition: Option<bool>, now: Reporting) -> bool {
     match now {
-        Reporting::Current => condition != Some("True"),
-        Reporting::Silent => condition != Some("False"),
+        Reporting::Current => condition != Some(true),
+        Reporting::Silent => condition != Some(false),
         Reporting::Unknown | Reporting::TooEarly => false,
     }
 }
 
 /// The nodes that fell silent or spoke again, looked for at short intervals.
-pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<LocalNode>> {
+pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummary>> {
     let interval = context.settings.runtime.report_interval;
     let tick = tokio::time::interval(interval.min(Duration::from_secs(5)));
     let state = (context, tick, HashMap::<String, (Reporting, Instant)>::new());
@@ -83,11 +83,10 @@ pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<LocalNode>
         for report in context.reports.state() {
             let Some(slug) = report.metadata.namespace.as_deref().and_then(node_of) else { continue };
             let node = ObjectRef::new(slug);
-            let Some(told) = context.nodes.get(&node).filter(|node| node.spec.state == NodeState::Active) else {
+            let Some(told) = context.nodes.get(&node).filter(|node| node.state == NodeState::Active) else {
                 continue;
             };
-            let conditions = told.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-            let condition = conditions::find(conditions, "Reporting").map(|condition| condition.status.as_str());
+            let condition = told.reporting.and_then(|reporting| reporting.reports);
             let now = judged(&context, Some(&report));
             if !differs(condition, now) {
                 continue;
@@ -131,15 +130,14 @@ mod tests {
     #[test]
     fn a_condition_that_says_otherwise_is_put_right_whoever_wrote_it() {
         for (condition, now, expected) in [
-            (Some("True"), Reporting::Current, false),
-            (Some("False"), Reporting::Current, true),
-            (Some("Unknown"), Reporting::Current, true),
+            (Some(true), Reporting::Current, false),
+            (Some(false), Reporting::Current, true),
             (None, Reporting::Current, true),
-            (Some("True"), Reporting::Silent, true),
-            (Some("Unknown"), Reporting::Silent, true),
-            (Some("False"), Reporting::Silent, false),
-            (Some("True"), Reporting::TooEarly, false),
-            (Some("False"), Reporting::Unknown, false),
+            (Some(true), Reporting::Silent, true),
+            (None, Reporting::Silent, true),
+            (Some(false), Reporting::Silent, false),
+            (Some(true), Reporting::TooEarly, false),
+            (Some(false), Reporting::Unknown, false),
         ] {
             assert_eq!(differs(condition, now), expected, "{condition:?} while {now:?}");
         }

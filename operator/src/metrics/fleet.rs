@@ -1,6 +1,6 @@
 //! The fleet in figures, counted from the caches at the moment that someone looks. Of one that stands by they are zero.
 
-use fateh_crds::{ContentDistribution, DatabaseServer, LocalNode, NodeState, Phase};
+use fateh_crds::{ContentDistribution, DatabaseServer, NodeState, Phase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::reflector::Store;
 use prometheus::{
@@ -9,7 +9,7 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-use crate::conditions::is_true;
+use crate::{conditions::is_true, node_summary::NodeSummary};
 
 const PHASES: [Phase; 8] = [
     Phase::Pending,
@@ -26,7 +26,7 @@ const ROLLOUTS: [&str; 4] = ["complete", "progressing", "waiting", "stalled"];
 /// The caches that are counted.
 pub struct Caches {
     /// LocalNodes.
-    pub nodes: Store<LocalNode>,
+    pub nodes: Store<NodeSummary>,
     /// DatabaseServers.
     pub servers: Store<DatabaseServer>,
     /// ContentDistributions.
@@ -67,8 +67,8 @@ impl Collector for Fleet {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let nodes = self.caches.nodes.state();
-        let phases = nodes.iter().map(|node| node.status.as_ref().map(|status| status.phase).unwrap_or_default());
-        show_counts(&self.nodes, &PHASES.map(|phase| (phase, format!("{phase:?}"))), phases);
+        let phases = PHASES.map(|phase| (phase, format!("{phase:?}")));
+        show_counts(&self.nodes, &phases, nodes.iter().map(|node| node.phase));
         self.silent.set(length(nodes.iter().filter(|node| is_silent(node)).count()));
         let distributions = self.caches.distributions.state();
         let conditions = distributions
@@ -98,11 +98,8 @@ fn show_counts<V: PartialEq, L: AsRef<str>>(gauges: &IntGaugeVec, labels: &[(V, 
 }
 
 /// A node that is to serve, and of which nothing is heard although it has reported before.
-fn is_silent(node: &LocalNode) -> bool {
-    let status = node.status.as_ref();
-    let conditions = status.map(|status| &*status.conditions).unwrap_or_default();
-    let has_reported = status.is_some_and(|status| status.statistics.is_some());
-    node.spec.state == NodeState::Active && has_reported && !is_true(conditions, "Reporting")
+fn is_silent(node: &NodeSummary) -> bool {
+    node.state == NodeState::Active && node.has_figures && !node.reports()
 }
 
 /// Where a rollout is, in one word.
@@ -120,6 +117,7 @@ fn rollout(conditions: &[Condition]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use fateh_crds::LocalNode;
     use kube::runtime::{reflector::store, watcher::Event};
     use prometheus::TextEncoder;
     use serde_json::{Value, json};
@@ -166,7 +164,7 @@ mod tests {
             node("new", "Active", "Provisioning", None),
             node("asleep", "Suspended", "Suspended", Some("False")),
         ] {
-            nodes_writer.apply_watcher_event(&Event::Apply(node));
+            nodes_writer.apply_watcher_event(&Event::Apply(node.into()));
         }
         for distribution in [
             distribution("done", &["Ready"]),

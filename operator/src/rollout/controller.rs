@@ -400,7 +400,7 @@ impl Controller {
         self.told.retain(|namespace, _| contents.contains_key(namespace));
         self.overtaken.retain(|namespace, _| contents.contains_key(namespace));
         let nodes = self.context.nodes.state();
-        let living = nodes.into_iter().filter(|node| node.metadata.deletion_timestamp.is_none());
+        let living = nodes.into_iter().filter(|node| !node.is_leaving());
         let members = living.map(|node| Member { content: contents.remove(&namespace_of(&node.name_any())), node });
         let mut members: Vec<_> = members.collect();
         members.sort_by_cached_key(|member| member.node.name_any());

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use fateh_crds::{CHILD_NAME, ContentItem, ContentState, LocalNode, NodeContent, NodeState};
+use fateh_crds::{CHILD_NAME, ContentItem, ContentState, NodeContent, NodeState};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -16,8 +16,8 @@ use serde_json::json;
 use super::{plan::Change, view::Node};
 use crate::{
     applied::version,
-    conditions,
     failure::{Failure, kubernetes},
+    node_summary::NodeSummary,
 };
 
 /// Owns the items of NodeContents; the object itself is the LocalNode controller's.
@@ -31,7 +31,7 @@ pub type Wanted = BTreeMap<usize, Vec<(String, Change)>>;
 /// A node, what it was told and what it said.
 pub struct Member {
     /// The node.
-    pub node: Arc<LocalNode>,
+    pub node: Arc<NodeSummary>,
     /// Its NodeContent, once there is one.
     pub content: Option<Arc<NodeContent>>,
 }
@@ -98,11 +98,9 @@ fn holds_for(planned: &NodeContent, newer: &NodeContent, changes: &[(String, Cha
 impl Member {
     fn view(&self, distribution: &str, told: bool) -> Node {
         let node = &self.node;
-        let conditions = node.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
-        let reports = conditions::find(conditions, "Reporting").filter(|condition| condition.status == "True");
         // One whose NodeContent is not there yet cannot be told anything.
-        let reporting_since =
-            reports.filter(|_| self.content.is_some()).map(|condition| condition.last_transition_time.0);
+        let reachable = node.reports() && self.content.is_some();
+        let reporting_since = node.reporting.filter(|_| reachable).map(|reporting| reporting.since);
         let items = self.content.as_ref().map(|content| &*content.spec.items).unwrap_or_default();
         let said = self.content.as_ref().and_then(|content| content.status.as_ref());
         let said = said.map(|status| &*status.items).unwrap_or_default();
@@ -112,8 +110,8 @@ impl Member {
             name: node.name_any(),
             uid: node.uid().unwrap_or_default(),
             created_at: node.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            labels: node.labels().clone(),
-            active: node.spec.state == NodeState::Active,
+            labels: node.labels().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            active: node.state == NodeState::Active,
             reporting_since,
             item: item(false).cloned(),
             acknowledgement: answer(false).cloned(),

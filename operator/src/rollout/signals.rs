@@ -1,17 +1,17 @@
 //! What of the watched objects makes a rollout worth a look.
 
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fateh_crds::{ContentDistribution, LocalNode, NodeContent, node_of};
+use fateh_crds::{ContentDistribution, NodeContent, node_of};
 use kube::{ResourceExt, runtime::watcher::Event};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::controller::Dirty;
-use crate::conditions;
+use crate::{applied::hash, node_summary::NodeSummary};
 
 /// Tells the rollouts' controller what changed.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Signals {
     }
 
     /// What the watch of nodes sees.
-    pub fn nodes(&self, event: &Event<LocalNode>) {
+    pub fn nodes(&self, event: &Event<NodeSummary>) {
         match event {
             Event::Apply(node) | Event::InitApply(node) => {
                 self.node(node);
@@ -43,11 +43,10 @@ impl Signals {
     }
 
     /// A node: whether it is a member, where, and whether it can be reached. Its figures make no difference.
-    fn node(&self, node: &LocalNode) {
-        let conditions = node.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
-        let reports = conditions::find(conditions, "Reporting").map(|reports| &reports.status);
-        let state = format!("{:?}", node.spec.state);
-        let looked_at = (node.uid(), node.labels(), state, reports, node.metadata.deletion_timestamp.is_some());
+    fn node(&self, node: &NodeSummary) {
+        let labels: Vec<_> = node.labels().collect();
+        let reports = node.reporting.map(|reporting| reporting.reports);
+        let looked_at = (node.uid(), labels, format!("{:?}", node.state), reports, node.is_leaving());
         if self.is_news("LocalNode", node.name_any(), &looked_at) {
             let _ = self.to.send(Dirty::All);
         }
@@ -101,9 +100,7 @@ impl Signals {
     }
 
     fn is_news(&self, kind: &'static str, name: String, looked_at: &impl Hash) -> bool {
-        let mut hasher = DefaultHasher::new();
-        looked_at.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash(looked_at);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert((kind, name), hash) != Some(hash)
     }
 }

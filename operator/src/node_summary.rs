@@ -1,0 +1,154 @@
+//! What is kept of each LocalNode between passes: a fraction of the object, because there are thousands of them. A pass
+//! reads its node anew.
+
+use std::borrow::Cow;
+
+use fateh_crds::{ContentStatus, LocalNode, NODE_FINALIZER, NodeState, Phase};
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt, api::ObjectMeta};
+use serde::Deserialize;
+
+use crate::{applied::hash, conditions};
+
+/// A LocalNode in brief. It is read as one, so that a listing never holds whole ones either.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "LocalNode")]
+pub struct NodeSummary {
+    /// Name, UID, generation, and the times of creation and deletion; nothing else.
+    metadata: ObjectMeta,
+    /// Its labels, in order. Not a map, which holds room for eleven.
+    labels: Box<[(Box<str>, Box<str>)]>,
+    /// A hash of its annotations.
+    pub annotations: u64,
+    /// Whether it has the finalizer that a pass gives it, or no pass has reported on it yet.
+    pub held: bool,
+    /// Whether it is to serve.
+    pub state: NodeState,
+    /// Hosts that it asks for.
+    pub extra_hosts: Box<[String]>,
+    /// Connections that it asks for.
+    pub connection_limit: i32,
+    /// Where its database lies, once that is recorded.
+    pub placed: Option<Placed>,
+    /// Where it is.
+    pub phase: Phase,
+    /// What status says of its reports.
+    pub reporting: Option<Reporting>,
+    /// Whether it has ever reported figures.
+    pub has_figures: bool,
+    /// What status says of its content.
+    pub content: Option<ContentStatus>,
+}
+
+/// Where a node's database lies.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The DatabaseServer.
+    pub server: Box<str>,
+    /// The database.
+    pub database: Box<str>,
+    /// Connections that the role may hold, as carried out.
+    pub granted: Option<i32>,
+    /// Whether role and database are as the node's spec has it now.
+    pub settled: bool,
+}
+
+/// A node's condition `Reporting`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reporting {
+    /// Whether it reports; none where that is not known.
+    pub reports: Option<bool>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl NodeSummary {
+    /// Whether the node is being deleted.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Its labels, in order.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Whether status says that it reports.
+    #[must_use]
+    pub fn reports(&self) -> bool {
+        self.reporting.is_some_and(|reporting| reporting.reports == Some(true))
+    }
+}
+
+impl From<LocalNode> for NodeSummary {
+    fn from(node: LocalNode) -> Self {
+        let held = node.finalizers().iter().any(|finalizer| finalizer == NODE_FINALIZER);
+        let annotations = hash(node.annotations());
+        let generation = node.metadata.generation;
+        let status = node.status.unwrap_or_default();
+        let find = |kind| conditions::find(&status.conditions, kind);
+        let settled = find("DatabaseReady")
+            .is_some_and(|ready| ready.status == "True" && ready.observed_generation == generation);
+        let reporting = find("Reporting").map(|reporting| Reporting {
+            reports: match reporting.status.as_str() {
+                "True" => Some(true),
+                "False" => Some(false),
+                _ => None,
+            },
+            since: reporting.last_transition_time.0,
+        });
+        let placed = status.database.map(|database| Placed {
+            server: database.server.into(),
+            database: database.name.into(),
+            granted: database.connection_limit,
+            settled,
+        });
+        let labels = node.metadata.labels.unwrap_or_default();
+        Self {
+            metadata: ObjectMeta {
+                name: node.metadata.name,
+                uid: node.metadata.uid,
+                generation,
+                creation_timestamp: node.metadata.creation_timestamp,
+                deletion_timestamp: node.metadata.deletion_timestamp,
+                ..ObjectMeta::default()
+            },
+            labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            annotations,
+            held: held || status.observed_generation.is_none(),
+            state: node.spec.state,
+            extra_hosts: node.spec.routing.extra_hosts.into(),
+            connection_limit: node.spec.database.connection_limit,
+            placed,
+            phase: status.phase,
+            reporting,
+            has_figures: status.statistics.is_some(),
+            content: status.content,
+        }
+    }
+}
+
+impl Resource for NodeSummary {
+    type DynamicType = ();
+    type Scope = <LocalNode as Resource>::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        LocalNode::kind(&())
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        LocalNode::group(&())
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        LocalNode::version(&())
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        LocalNode::plural(&())
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
