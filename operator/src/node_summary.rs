@@ -14,7 +14,8 @@ use crate::{applied::hash, conditions};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "LocalNode")]
 pub struct NodeSummary {
-    /// Name, UID, generation, and the times of creation and deletion; nothing else.
+    /// Name, UID, generation, the times of creation and deletion, and the version, from which a watch goes on; nothing
+    /// else.
     metadata: ObjectMeta,
     /// Its labels, in order. Not a map, which holds room for eleven.
     labels: Box<[(Box<str>, Box<str>)]>,
@@ -110,6 +111,7 @@ impl From<LocalNode> for NodeSummary {
                 name: node.metadata.name,
                 uid: node.metadata.uid,
                 generation,
+                resource_version: node.metadata.resource_version,
                 creation_timestamp: node.metadata.creation_timestamp,
                 deletion_timestamp: node.metadata.deletion_timestamp,
                 ..ObjectMeta::default()
@@ -150,5 +152,48 @@ impl Resource for NodeSummary {
     }
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(metadata: Value, status: Value) -> NodeSummary {
+        let spec = json!({"displayName": "a", "region": "b", "adminEmail": "a@b.cd"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_watch_can_go_on_from_a_summary() {
+        let node = read(json!({"name": "riyadh", "uid": "u", "resourceVersion": "7", "generation": 2}), json!({}));
+        assert_eq!(
+            (node.name_any(), node.uid(), node.resource_version()),
+            ("riyadh".into(), Some("u".into()), Some("7".into()))
+        );
+        assert_eq!(node.metadata.generation, Some(2));
+    }
+
+    #[test]
+    fn only_what_holds_for_this_generation_is_settled() {
+        let ready = |status: &str, generation: i64| {
+            let condition = json!({"type": "DatabaseReady", "status": status, "reason": "a", "message": "b",
+                "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let database = json!({"server": "default", "name": "node_riyadh", "role": "", "secret": ""});
+            let status = json!({"database": database, "conditions": [condition]});
+            read(json!({"name": "riyadh", "generation": 2}), status).placed.unwrap().settled
+        };
+        assert!(ready("True", 2) && !ready("True", 1) && !ready("Unknown", 2));
+    }
+
+    #[test]
+    fn a_finalizer_is_missed_only_once_a_pass_was_made() {
+        let held =
+            |finalizers: Value, status: Value| read(json!({"name": "riyadh", "finalizers": finalizers}), status).held;
+        assert!(held(json!([]), json!({})));
+        assert!(!held(json!(["another"]), json!({"observedGeneration": 1})));
+        assert!(held(json!([NODE_FINALIZER]), json!({"observedGeneration": 1})));
     }
 }
