@@ -5,8 +5,10 @@ ARG PROGRAM
 WORKDIR /src
 COPY . .
 # Paths of the machine that builds stand in messages of panics, and would make every build another.
-ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo=/cargo"
+ENV RUSTFLAGS="-C target-feature=+crt-static -C linker=layout/linker.sh -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/usr/local/cargo=/cargo"
+# All that is built together elsewhere, so that functions have the names that layout/ knows them by.
 RUN cargo build --locked --profile image --target x86_64-unknown-linux-gnu --bin "$PROGRAM" \
+      -p fateh-operator -p fateh-node-runtime -p fateh-hub -p kubectl-fateh \
  && install -D "target/x86_64-unknown-linux-gnu/image/$PROGRAM" "/image/$PROGRAM" \
  && ln -s "/$PROGRAM" /image/entrypoint
 

@@ -83,6 +83,10 @@ generate: ## Write the CRDs, manifests and reference that are made from the code
 fixtures: ## Write what the next release is to upgrade: dumps of the databases as this one makes them
 	tests/run.sh fixtures
 
+.PHONY: layout
+layout: ## Record which functions the programs use, so that only those are in memory; needs valgrind and half an hour
+	layout/record.sh
+
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt --all

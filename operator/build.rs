@@ -1,7 +1,7 @@
-//! Migrations are compiled in: a new file among them makes the program anew.
+//! What makes the program anew beside its sources: migrations, which are compiled in, and how it is laid out.
 
 fn main() {
-    for migrations in ["../node-runtime/migrations", "../hub/migrations"] {
-        println!("cargo:rerun-if-changed={migrations}");
+    for input in ["../node-runtime/migrations", "../hub/migrations", "../layout/fateh-operator.functions"] {
+        println!("cargo:rerun-if-changed={input}");
     }
 }

@@ -46,6 +46,8 @@ launch() { start "$@"; started+=("$1"); }
 # Programs are started again and again; what is built meanwhile is not theirs.
 mkdir "$state/programs"
 cp "$programs"/{fateh-operator,fateh-hub,node-runtime,kubectl-fateh} "$state/programs/"
+# Those that are watched at their work (layout/record.sh).
+[ -z "${FATEH_PROGRAMS_INSTEAD:-}" ] || cp "$FATEH_PROGRAMS_INSTEAD"/* "$state/programs/"
 programs=$state/programs
 
 for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s "${tools[0]}" "$bin/$name"; done

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fateh_common::clock::Clock;
-use fateh_crds::{DatabaseServer, NodeContent, NodeReport};
+use fateh_crds::{DatabaseServer, NodeContent};
 use kube::{
     Client, Resource, ResourceExt,
     runtime::{
@@ -19,8 +19,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applied::Applied, backoff::Backoff, database::Servers, kubernetes::FIELD_MANAGER, local_node::Placements,
-    metrics::Metrics, node_summary::NodeSummary, settings::Settings, throttle::Throttle,
+    applied::Applied,
+    backoff::Backoff,
+    database::Servers,
+    kubernetes::FIELD_MANAGER,
+    local_node::{Placements, Report},
+    metrics::Metrics,
+    node_summary::NodeSummary,
+    settings::Settings,
+    throttle::Throttle,
 };
 
 /// Characters of an event's note: the API server takes a little more.
@@ -50,8 +57,8 @@ pub struct Context {
     pub applied: Applied,
     /// Takes the names of nodes to be looked at: their database is not as it should be, or a host is no longer theirs.
     pub wake: UnboundedSender<String>,
-    /// NodeReports, as watched.
-    pub reports: Store<NodeReport>,
+    /// What nodes report, as watched.
+    pub reports: Store<Report>,
     /// NodeContents, as watched.
     pub contents: Store<NodeContent>,
     /// Since when reports are watched, once their first listing is in the cache: silence before it is not the nodes'.

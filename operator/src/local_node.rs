@@ -21,4 +21,5 @@ pub use content::count;
 pub use controller::{Watches, run};
 pub use observe::{Placement, connect};
 pub use place::{Load, Placements, connections_allowed, full, loads};
+pub use reporting::Report;
 pub use validate::{ValidNode, validate};

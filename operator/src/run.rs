@@ -164,10 +164,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         .applied_objects();
     let (reports, reports_writer) = reflector::store();
     let named = everything().fields(&format!("metadata.name={CHILD_NAME}"));
-    let all_reports = watch::events(Api::<NodeReport>::all(client.clone()), named, resync).modify(watch::forget_owner);
+    let all_reports = watch::reduced(watch::events(Api::<NodeReport>::all(client.clone()), named, resync));
     let reports_since = Arc::new(OnceLock::new());
     let since = Arc::clone(&reports_since);
-    let watched_reports = watch::note_filled(all_reports.reflect(reports_writer), &caches.reports_filled)
+    let watched_reports = watch::note_filled(reflector::reflector(reports_writer, all_reports), &caches.reports_filled)
         .inspect_ok(move |event| {
             if matches!(event, Event::InitDone) {
                 since.get_or_init(Instant::now);

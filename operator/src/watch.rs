@@ -1,16 +1,16 @@
 //! Watches that also list everything anew at intervals, so that an event that was lost is made up for.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
 use fateh_crds::NODE_LABEL;
-use futures::{Stream, StreamExt, future, stream};
+use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, DynamicObject},
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
-        reflector::{ObjectRef, Store},
+        reflector::{Lookup, ObjectRef, Store},
         watcher::{self, Event, watcher},
     },
 };
@@ -56,6 +56,43 @@ where
         if matches!(event, Ok(Event::InitDone)) {
             filled.cancel();
         }
+    })
+}
+
+/// The same events of less.
+pub fn reduced<K, S>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+) -> impl Stream<Item = Result<Event<S>, watcher::Error>> + Send + 'static
+where
+    K: 'static,
+    S: From<K> + 'static,
+{
+    events.map_ok(|event| match event {
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(object.into()),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(object.into()),
+        Event::Delete(object) => Event::Delete(object.into()),
+    })
+}
+
+/// Objects that are not as they were when they were last seen, or are others of that name, as far as is looked at. Of each
+/// two numbers are kept; kube's own filter keeps its names as well, ten times as much.
+pub fn changes<K, S>(
+    objects: S,
+    looked_at: impl Fn(&K) -> u64 + Send + 'static,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Lookup + Send + 'static,
+    S: Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+{
+    let mut seen = HashMap::new();
+    objects.filter(move |object| {
+        let is_news = object.as_ref().map_or(true, |object| {
+            let now = hash(&(object.uid(), looked_at(object)));
+            seen.insert(hash(&(object.namespace(), object.name())), now) != Some(now)
+        });
+        future::ready(is_news)
     })
 }
 
@@ -218,7 +255,25 @@ fn slug(child: &impl ResourceExt) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_object_is_news_when_what_is_looked_at_changes_and_when_it_is_another() {
+        let object = |name: &str, uid: &str, generation| {
+            let mut object = Namespace::default();
+            object.metadata.name = Some(name.to_owned());
+            object.metadata.uid = Some(uid.to_owned());
+            object.metadata.generation = Some(generation);
+            object
+        };
+        let told = [("a", "1", 1), ("a", "1", 1), ("b", "2", 1), ("a", "1", 2), ("a", "3", 2), ("b", "2", 1)];
+        let objects = stream::iter(told.map(|(name, uid, generation)| Ok(object(name, uid, generation))));
+        let news = changes(objects, |object: &Namespace| hash(&object.metadata.generation));
+        let news = news.map(|object| object.unwrap().name_any()).collect::<Vec<_>>().await;
+        assert_eq!(news, ["a", "b", "a", "a"]);
+    }
 
     #[test]
     fn a_second_listing_names_what_changed_and_what_is_missing() {

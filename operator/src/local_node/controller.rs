@@ -7,7 +7,7 @@ use std::{
 
 use fateh_crds::{
     CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NodeContent, NodeReport,
-    Phase, node_of,
+    Phase,
 };
 use futures::{Stream, StreamExt, future, stream};
 use jiff::Timestamp;
@@ -22,10 +22,9 @@ use kube::{
     Api, Resource, ResourceExt,
     api::ApiResource,
     runtime::{
-        Controller, Predicate, WatchStreamExt,
+        Controller, WatchStreamExt,
         controller::{Action, Config},
         events::EventType,
-        predicates,
         reflector::{ObjectRef, Store},
         watcher::{self, Event},
     },
@@ -41,7 +40,7 @@ use super::{
     delete::{self, Step},
     observe,
     report::{self, Admin, Pass},
-    reporting,
+    reporting::{self, Report},
     validate::{ValidNode, validate},
 };
 use crate::{
@@ -80,16 +79,15 @@ pub struct Watches<N, R> {
 pub async fn run<N, R>(context: Arc<Context>, watches: Watches<N, R>, stop: CancellationToken)
 where
     N: Stream<Item = Result<NodeSummary, watcher::Error>> + Send + 'static,
-    R: Stream<Item = Result<NodeReport, watcher::Error>> + Send + 'static,
+    R: Stream<Item = Result<Report, watcher::Error>> + Send + 'static,
 {
     let Watches { nodes, store, reports, woken } = watches;
-    let changed_nodes =
-        nodes.predicate_filter(predicates::generation.combine(handled), kube::runtime::PredicateConfig::default());
-    let changed_reports = reports.predicate_filter(figures, kube::runtime::PredicateConfig::default());
+    let changed_nodes = watch::changes(nodes, asked);
+    let changed_reports = watch::changes(reports, figures)
+        .filter_map(|report| future::ready(report.ok().and_then(|report| report.node().map(ObjectRef::new))));
     let resync = context.settings.resync_interval;
     let servers = watch::events(Api::<DatabaseServer>::all(context.client.clone()), watcher::Config::default(), resync);
-    let changed_servers =
-        servers.applied_objects().predicate_filter(server_state, kube::runtime::PredicateConfig::default());
+    let changed_servers = watch::changes(servers.applied_objects(), server_state);
     let all_nodes = store.clone();
     let on_server = move |_: DatabaseServer| {
         all_nodes.state().iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>()
@@ -98,8 +96,8 @@ where
         stream::unfold(woken, |mut woken| async move { woken.recv().await.map(|name| (ObjectRef::new(&name), woken)) });
     Controller::for_stream(changed_nodes, store.clone())
         .with_config(Config::default().concurrency(context.settings.concurrency))
-        .watches_stream(changed_reports, by_namespace)
         .watches_stream(changed_servers, on_server)
+        .reconcile_on(changed_reports)
         .reconcile_on(changed_children(&context, &store))
         .reconcile_on(gateway_changes(&context, &store))
         .reconcile_on(woken)
@@ -180,28 +178,20 @@ fn gateway_changes(
     })
 }
 
-/// The node that a report belongs to.
-fn by_namespace(report: NodeReport) -> Option<ObjectRef<NodeSummary>> {
-    report.metadata.namespace.as_deref().and_then(node_of).map(ObjectRef::new)
-}
-
-/// What beside its generation makes a node worth a pass: what is asked for by annotation, and that its finalizer is gone.
-#[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
-fn handled(node: &NodeSummary) -> Option<u64> {
-    Some(hash(&(node.annotations, node.held)))
+/// What makes a node worth a pass: what is asked for, by spec or annotation, and that its finalizer is gone.
+fn asked(node: &NodeSummary) -> u64 {
+    hash(&(node.meta().generation, node.annotations, node.held))
 }
 
 /// What of a report makes a difference: all but its time.
-#[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
-fn figures(report: &NodeReport) -> Option<u64> {
-    Some(hash(&report.status.as_ref().map(|status| (&status.version, status.admin_state, &status.statistics))))
+fn figures(report: &Report) -> u64 {
+    hash(&report.status.as_ref().map(|status| (&status.version, status.admin_state, &status.statistics)))
 }
 
 /// What of a server makes a difference to its nodes: its spec, and whether it can be reached.
-#[expect(clippy::unnecessary_wraps, reason = "the signature of a predicate")]
-fn server_state(server: &DatabaseServer) -> Option<u64> {
+fn server_state(server: &DatabaseServer) -> u64 {
     let reachable = server.status.as_ref().and_then(|status| conditions::find(&status.conditions, "Reachable"));
-    Some(hash(&(server.metadata.generation, reachable.map(|condition| &condition.status))))
+    hash(&(server.metadata.generation, reachable.map(|condition| &condition.status)))
 }
 
 async fn reconcile(node: Arc<NodeSummary>, context: Arc<Context>) -> Result<Action, Failure> {

@@ -1,20 +1,75 @@
 //! Whether a node reports: compared in the cache, so that a heartbeat starts no reconcile.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use fateh_crds::{NodeReport, NodeState, node_of};
+use fateh_crds::{CHILD_NAME, NodeReport, NodeReportStatus, NodeState, node_of};
 use futures::{Stream, stream};
 use jiff::Timestamp;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{
+    Resource,
+    runtime::reflector::{Lookup, ObjectRef, Store},
+};
 
 use crate::{context::Context, node_summary::NodeSummary};
 
 /// Intervals without a report after which a node counts as silent.
 const MISSED: u32 = 3;
+
+/// What a node reported, without what makes an object of it: there are thousands.
+#[derive(Clone, Debug)]
+pub struct Report {
+    namespace: Box<str>,
+    /// What the node said last; none before it said anything.
+    pub status: Option<NodeReportStatus>,
+}
+
+impl Report {
+    /// Name of the node that reports.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        node_of(&self.namespace)
+    }
+}
+
+impl From<NodeReport> for Report {
+    fn from(report: NodeReport) -> Self {
+        Self { namespace: report.metadata.namespace.unwrap_or_default().into(), status: report.status }
+    }
+}
+
+impl Lookup for Report {
+    type DynamicType = ();
+
+    fn kind((): &()) -> Cow<'_, str> {
+        <NodeReport as Resource>::kind(&())
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        <NodeReport as Resource>::group(&())
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        <NodeReport as Resource>::version(&())
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        <NodeReport as Resource>::plural(&())
+    }
+    fn name(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(CHILD_NAME))
+    }
+    fn namespace(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(&self.namespace))
+    }
+    fn resource_version(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+    fn uid(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+}
 
 /// What is known of a node's reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +103,12 @@ pub fn judge(reported_at: Option<Timestamp>, now: Timestamp, watched: Duration, 
 }
 
 /// The report of a node, from the cache.
-pub fn report_of(reports: &Store<NodeReport>, namespace: &str) -> Option<std::sync::Arc<NodeReport>> {
-    reports.get(&ObjectRef::new(fateh_crds::CHILD_NAME).within(namespace))
+pub fn report_of(reports: &Store<Report>, namespace: &str) -> Option<Arc<Report>> {
+    reports.get(&ObjectRef::new(CHILD_NAME).within(namespace))
 }
 
 /// What is known of a node whose last report is `report`.
-pub fn judged(context: &Context, report: Option<&NodeReport>) -> Reporting {
+pub fn judged(context: &Context, report: Option<&Report>) -> Reporting {
     let reported_at = report.and_then(|report| report.status.as_ref()).map(|status| status.reported_at.0);
     let interval = context.settings.runtime.report_interval;
     let watched = context.reports_since.get().map_or(Duration::ZERO, Instant::elapsed);
@@ -81,7 +136,7 @@ pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummar
         let mut changed = Vec::new();
         let mut still = HashMap::new();
         for report in context.reports.state() {
-            let Some(slug) = report.metadata.namespace.as_deref().and_then(node_of) else { continue };
+            let Some(slug) = report.node() else { continue };
             let node = ObjectRef::new(slug);
             let Some(told) = context.nodes.get(&node).filter(|node| node.state == NodeState::Active) else {
                 continue;

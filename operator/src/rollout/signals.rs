@@ -19,8 +19,8 @@ pub struct Signals {
     to: UnboundedSender<Dirty>,
     /// Takes the names of nodes whose content, or what status says of it, changed.
     count: UnboundedSender<String>,
-    /// What was looked at of each object when it was seen last.
-    seen: Arc<Mutex<HashMap<(&'static str, String), u64>>>,
+    /// What was looked at of each object when it was seen last; both as hashes, because there are thousands.
+    seen: Arc<Mutex<HashMap<u64, u64>>>,
 }
 
 impl Signals {
@@ -47,7 +47,7 @@ impl Signals {
         let labels: Vec<_> = node.labels().collect();
         let reports = node.reporting.map(|reporting| reporting.reports);
         let looked_at = (node.uid(), labels, format!("{:?}", node.state), reports, node.is_leaving());
-        if self.is_news("LocalNode", node.name_any(), &looked_at) {
+        if self.is_news("LocalNode", &node.name_any(), &looked_at) {
             let _ = self.to.send(Dirty::All);
         }
     }
@@ -63,7 +63,7 @@ impl Signals {
         }
         let Some(node) = content.metadata.namespace.as_deref().and_then(node_of) else { return };
         // One that was made anew has lost what the node was told.
-        if self.is_news("UID of a NodeContent", node.to_owned(), &content.uid()) {
+        if self.is_news("UID of a NodeContent", node, &content.uid()) {
             self.everything();
         }
         let _ = self.count.send(node.to_owned());
@@ -74,7 +74,7 @@ impl Signals {
         let metadata = &distribution.metadata;
         let deleting = metadata.deletion_timestamp.is_some();
         let looked_at = (&metadata.uid, metadata.generation, &metadata.annotations, &metadata.finalizers, deleting);
-        if self.is_news("ContentDistribution", distribution.name_any(), &looked_at) {
+        if self.is_news("ContentDistribution", &distribution.name_any(), &looked_at) {
             let _ = self.to.send(Dirty::One(distribution.name_any()));
         }
     }
@@ -86,21 +86,21 @@ impl Signals {
 
     /// A distribution is gone: content that it held is free for others.
     pub fn distribution_is_gone(&self, name: &str) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&("ContentDistribution", name.to_owned()));
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(&("ContentDistribution", name)));
         let _ = self.to.send(Dirty::All);
     }
 
     fn node_is_gone(&self, name: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for kind in ["LocalNode", "UID of a NodeContent"] {
-            seen.remove(&(kind, name.to_owned()));
+            seen.remove(&hash(&(kind, name)));
         }
         drop(seen);
         let _ = self.to.send(Dirty::All);
     }
 
-    fn is_news(&self, kind: &'static str, name: String, looked_at: &impl Hash) -> bool {
-        let hash = hash(looked_at);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert((kind, name), hash) != Some(hash)
+    fn is_news(&self, kind: &'static str, name: &str, looked_at: &impl Hash) -> bool {
+        let now = hash(looked_at);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(hash(&(kind, name)), now) != Some(now)
     }
 }

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Links a program with the functions that it uses, as recorded beside this file, one after another: the pages of all the
+# others are never touched, and so are in nobody's memory. A function that is not in the list is only farther away.
+# The hashes in names change with every dependency. A function that is not found by its own is looked for without, and
+# all that are called so are taken for it: the older the list, the more is together that is not used.
+# FATEH_NAMED: a directory for the same program with its symbols, from which record.sh learns.
+set -euo pipefail
+export LC_ALL=C
+objects=()
+for ((i = 1; i <= $#; i++)); do
+  case ${!i} in
+    -o) next=$((i + 1)) output=${!next} ;;
+    *.o | *.rlib) objects+=("${!i}") ;;
+  esac
+done
+program=$(basename "$output" | sed -E 's/-[0-9a-f]{16}$//; s/_/-/g')
+layout=$(dirname "$0")
+functions=$layout/$program.functions
+placed=()
+if [ -f "$functions" ]; then
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  nm --defined-only --just-symbols --quiet "${objects[@]}" | sort -u > "$work/symbols"
+  comm -12 "$functions" "$work/symbols" > "$work/order"
+  comm -23 "$functions" "$work/symbols" | sed -E -f "$layout/plain.sed" | sort -u > "$work/renamed"
+  comm -13 "$functions" "$work/symbols" > "$work/others"
+  paste -d' ' <(sed -E -f "$layout/plain.sed" "$work/others") "$work/others" | sort | join -o 2.2 "$work/renamed" - >> "$work/order"
+  placed=("-Wl,--symbol-ordering-file=$work/order" -Wl,--no-warn-symbol-ordering)
+fi
+if [ -n "${FATEH_NAMED:-}" ]; then
+  named=()
+  for argument in "$@"; do
+    case $argument in
+      "$output") named+=("$FATEH_NAMED/$program") ;;
+      -Wl,--strip-all) ;;
+      *) named+=("$argument") ;;
+    esac
+  done
+  cc "${named[@]}"
+fi
+cc "$@" "${placed[@]}"
