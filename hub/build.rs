@@ -1,5 +1,5 @@
 //! Another layout makes another program.
 
 fn main() {
-    println!("cargo:rerun-if-changed=../layout/fateh-hub.functions");
+    println!("cargo:rerun-if-changed=../layout/fateh-hub");
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Links a program with the functions that it uses, as recorded beside this file, one after another: the pages of all the
-# others are never touched, and so are in nobody's memory. A function that is not in the list is only farther away.
+# Links a program with the functions that it uses one after another, those first that it uses at rest: the pages of all
+# the others are never touched, and so are in nobody's memory. Which they are stands in the directory of the program's
+# name; a function that does not is only farther away.
 # The hashes in names change with every dependency. A function that is not found by its own is looked for without, and
-# all that are called so are taken for it: the older the list, the more is together that is not used.
+# all that are called so are taken for it: the older the lists, the more is together that is not used.
 # FATEH_NAMED: a directory for the same program with its symbols, from which record.sh learns.
 set -euo pipefail
 export LC_ALL=C
+layout=$(dirname "$0")
 objects=()
 for ((i = 1; i <= $#; i++)); do
   case ${!i} in
@@ -14,19 +16,7 @@ for ((i = 1; i <= $#; i++)); do
   esac
 done
 program=$(basename "$output" | sed -E 's/-[0-9a-f]{16}$//; s/_/-/g')
-layout=$(dirname "$0")
-functions=$layout/$program.functions
-placed=()
-if [ -f "$functions" ]; then
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
-  nm --defined-only --just-symbols --quiet "${objects[@]}" | sort -u > "$work/symbols"
-  comm -12 "$functions" "$work/symbols" > "$work/order"
-  comm -23 "$functions" "$work/symbols" | sed -E -f "$layout/plain.sed" | sort -u > "$work/renamed"
-  comm -13 "$functions" "$work/symbols" > "$work/others"
-  paste -d' ' <(sed -E -f "$layout/plain.sed" "$work/others") "$work/others" | sort | join -o 2.2 "$work/renamed" - >> "$work/order"
-  placed=("-Wl,--symbol-ordering-file=$work/order" -Wl,--no-warn-symbol-ordering)
-fi
+
 if [ -n "${FATEH_NAMED:-}" ]; then
   named=()
   for argument in "$@"; do
@@ -38,4 +28,15 @@ if [ -n "${FATEH_NAMED:-}" ]; then
   done
   cc "${named[@]}"
 fi
-cc "$@" "${placed[@]}"
+
+[ -d "$layout/$program" ] || exec cc "$@"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+nm --defined-only --just-symbols --quiet "${objects[@]}" | sort -u > "$work/symbols"
+for functions in "$layout/$program"/{rest,work}; do
+  comm -12 "$functions" "$work/symbols" >> "$work/order"
+  comm -23 "$functions" "$work/symbols" | sed -E -f "$layout/plain.sed" | sort -u > "$work/renamed"
+  comm -13 "$functions" "$work/symbols" > "$work/others"
+  paste -d' ' <(sed -E -f "$layout/plain.sed" "$work/others") "$work/others" | sort | join -o 2.2 "$work/renamed" - >> "$work/order"
+done
+cc "$@" -Wl,--symbol-ordering-file="$work/order" -Wl,--no-warn-symbol-ordering

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Records which functions each program uses in its first minute and in its daily work, by running it under valgrind in
-# a few of the integration tests. What a slow program makes of a test is of no matter here. Usage: layout/record.sh
+# Records which functions each program uses at rest and in its daily work, by running it under valgrind in a few of the
+# integration tests. What so slow a program makes of a test is of no matter here. Usage: layout/record.sh
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 layout=$root/layout
 export LC_ALL=C
@@ -12,31 +12,39 @@ mkdir "$work/named"
 touch "$root"/{operator,hub,node-runtime}/src/main.rs
 FATEH_NAMED=$work/named "$here/programs.sh" >/dev/null
 
-record() { # PROGRAM SUITE TEST...
-  local program=$1 suite=$2
-  shift 2
-  mkdir "$work/$program"
-  cat > "$work/$program/$program" <<SH
+record() { # PROGRAM LIST SUITE TEST...
+  local program=$1 list=$2 suite=$3 calls=$work/$1.$2
+  shift 3
+  mkdir "$calls"
+  cat > "$calls/$program" <<SH
 #!/bin/sh
-exec valgrind -q --tool=callgrind --callgrind-out-file=$work/$program.calls.%p --dump-every-bb=50000000 \
+exec valgrind -q --tool=callgrind --callgrind-out-file=$calls.%p --dump-every-bb=50000000 \
   --dump-line=no --compress-strings=no --demangle=no "$work/named/$program" "\$@"
 SH
-  chmod +x "$work/$program/$program"
-  step "$program"
-  FATEH_PROGRAMS_INSTEAD=$work/$program "$root/tests/run.sh" "$suite" --test-threads 2 "$@" > "$work/$program.log" 2>&1 || true
+  chmod +x "$calls/$program"
+  step "$program: $list"
+  FATEH_PROGRAMS_INSTEAD=$calls "$root/tests/run.sh" "$suite" --test-threads 2 "$@" > "$calls.log" 2>&1 || true
+  mkdir -p "$work/lists/$program"
   # Pods have no kubeconfig; tests do.
-  cat "$work/$program".calls* | grep -a '^fn=' | sed -E "s/^fn=//; s/'[0-9]+\$//" | sort -u \
+  cat "$calls".[0-9]* | grep -a '^fn=' | sed -E "s/^fn=//; s/'[0-9]+\$//" | sort -u \
     | comm -12 - <(nm --defined-only --just-symbols "$work/named/$program" | sort -u) \
-    | grep -v -e serde_saphyr -e granit_parser -e file_config > "$work/$program.functions"
-  [ "$(wc -l < "$work/$program.functions")" -gt 1000 ] || fail "$program was hardly run: $(tail -n 20 "$work/$program.log")"
+    | grep -v -e serde_saphyr -e granit_parser -e file_config > "$work/lists/$program/$list"
+  [ "$(wc -l < "$work/lists/$program/$list")" -gt 1000 ] || fail "$program was hardly run: $(tail -n 20 "$calls.log")"
 }
-record node-runtime node the_first_admin_signs_in_and_adds_users_on_postgresql_18 users_are_made_found_changed_and_deleted_on_postgresql_18 \
+record node-runtime rest node a_node_tells_when_it_is_ready
+record node-runtime work node the_first_admin_signs_in_and_adds_users_on_postgresql_18 users_are_made_found_changed_and_deleted_on_postgresql_18 \
   content_is_made_published money_is_recorded_once_and_given_back_in_parts_on_postgresql_18 what_happens_reaches_the_centre \
   a_session_lives_on_by_refreshing_on_postgresql_18 what_a_partner_had_changed
-record fateh-hub hub a_node_is_made_followed nodes_are_listed_in_pages what_a_node_records_reaches_the_ledger \
+record fateh-hub rest hub no_test_at_all
+record fateh-hub work hub a_node_is_made_followed nodes_are_listed_in_pages what_a_node_records_reaches_the_ledger \
   a_user_of_a_node_has_a_global_reference a_version_is_served_by_digest released_content_is_sent
-record fateh-operator integration three_lines_become_a_node figures_are_copied a_change_is_carried_out stages_follow_one_another \
+record fateh-operator rest integration no_test_at_all
+record fateh-operator work integration three_lines_become_a_node figures_are_copied a_change_is_carried_out stages_follow_one_another \
   a_suspended_node_keeps_its_data a_database_is_dropped_when_asked_on_postgresql_18
-# At the end: another list makes another program.
-cp "$work"/*.functions "$layout/"
-wc -l "$layout"/*.functions
+finish
+# At the end: other lists make other programs.
+for program in node-runtime fateh-hub fateh-operator; do
+  comm -13 "$work/lists/$program/rest" "$work/lists/$program/work" > "$layout/$program/work"
+  cp "$work/lists/$program/rest" "$layout/$program/rest"
+done
+wc -l "$layout"/*/*
