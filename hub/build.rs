@@ -1,5 +1,7 @@
 //! Another layout makes another program.
 
 fn main() {
-    println!("cargo:rerun-if-changed=../layout/fateh-hub");
+    for input in ["../layout/linker.sh", "../layout/fateh-hub"] {
+        println!("cargo:rerun-if-changed={input}");
+    }
 }

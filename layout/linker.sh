@@ -17,6 +17,20 @@ for ((i = 1; i <= $#; i++)); do
 done
 program=$(basename "$output" | sed -E 's/-[0-9a-f]{16}$//; s/_/-/g')
 
+placed=()
+if [ -d "$layout/$program" ]; then
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  nm --defined-only --just-symbols --quiet "${objects[@]}" | sort -u > "$work/symbols"
+  for functions in "$layout/$program"/{rest,work}; do
+    # Those of the C library are among them, and not in what is looked through here.
+    cat "$functions" >> "$work/order"
+    comm -23 "$functions" "$work/symbols" | sed -E -f "$layout/plain.sed" | sort -u > "$work/renamed"
+    comm -13 "$functions" "$work/symbols" > "$work/others"
+    paste -d' ' <(sed -E -f "$layout/plain.sed" "$work/others") "$work/others" | sort | join -o 2.2 "$work/renamed" - >> "$work/order"
+  done
+  placed=("-Wl,--symbol-ordering-file=$work/order" -Wl,--no-warn-symbol-ordering)
+fi
 if [ -n "${FATEH_NAMED:-}" ]; then
   named=()
   for argument in "$@"; do
@@ -26,17 +40,6 @@ if [ -n "${FATEH_NAMED:-}" ]; then
       *) named+=("$argument") ;;
     esac
   done
-  cc "${named[@]}"
+  cc "${named[@]}" "${placed[@]}"
 fi
-
-[ -d "$layout/$program" ] || exec cc "$@"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-nm --defined-only --just-symbols --quiet "${objects[@]}" | sort -u > "$work/symbols"
-for functions in "$layout/$program"/{rest,work}; do
-  comm -12 "$functions" "$work/symbols" >> "$work/order"
-  comm -23 "$functions" "$work/symbols" | sed -E -f "$layout/plain.sed" | sort -u > "$work/renamed"
-  comm -13 "$functions" "$work/symbols" > "$work/others"
-  paste -d' ' <(sed -E -f "$layout/plain.sed" "$work/others") "$work/others" | sort | join -o 2.2 "$work/renamed" - >> "$work/order"
-done
-cc "$@" -Wl,--symbol-ordering-file="$work/order" -Wl,--no-warn-symbol-ordering
+cc "$@" "${placed[@]}"

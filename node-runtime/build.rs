@@ -1,5 +1,7 @@
 //! Another layout makes another program.
 
 fn main() {
-    println!("cargo:rerun-if-changed=../layout/node-runtime");
+    for input in ["../layout/linker.sh", "../layout/node-runtime"] {
+        println!("cargo:rerun-if-changed={input}");
+    }
 }
