@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # Records which functions each program uses at rest and in its daily work, by running it under valgrind in a few of the
-# integration tests. What so slow a program makes of a test is of no matter here. Usage: layout/record.sh
+# integration tests. What so slow a program makes of a test is of no matter here. What only pods do, on a processor that
+# valgrind does not know all of, is added from the page faults of stories on the local cluster.
+# Needs valgrind, perf, and the right to see every process. Usage: layout/record.sh
 source "$(dirname "$0")/../e2e/cluster/lib.sh"
 layout=$root/layout
 export LC_ALL=C
-command -v valgrind >/dev/null || fail "valgrind is needed; install it (Debian: apt install valgrind)"
+for tool in valgrind perf; do
+  command -v "$tool" >/dev/null || fail "$tool is needed; install it (Debian: apt install valgrind linux-perf)"
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/named"
@@ -41,10 +45,14 @@ record fateh-hub work hub a_node_is_made_followed nodes_are_listed_in_pages what
 record fateh-operator rest integration no_test_at_all
 record fateh-operator work integration three_lines_become_a_node figures_are_copied a_change_is_carried_out stages_follow_one_another \
   a_suspended_node_keeps_its_data a_database_is_dropped_when_asked_on_postgresql_18
+step "pods"
+perf record --quiet --all-cpus --event page-faults --count 1 --output "$work/faults" "$root/e2e/run.sh" backbone > "$work/pods.log" 2>&1 \
+  || fail "the story did not end well: $(tail -n 20 "$work/pods.log")"
+perf script --input "$work/faults" --show-mmap-events --fields comm,pid,ip > "$work/faults.txt" 2>/dev/null
 finish
 # At the end: other lists make other programs.
 for program in node-runtime fateh-hub fateh-operator; do
-  comm -13 "$work/lists/$program/rest" "$work/lists/$program/work" > "$layout/$program/work"
-  cp "$work/lists/$program/rest" "$layout/$program/rest"
+  python3 "$layout/faulting.py" "$work/named/$program" < "$work/faults.txt" | sort -u - "$work/lists/$program/rest" > "$layout/$program/rest"
+  comm -13 "$layout/$program/rest" "$work/lists/$program/work" > "$layout/$program/work"
 done
 wc -l "$layout"/*/*
