@@ -34,4 +34,5 @@ for line in sys.stdin:
         offset = int(found[2], 16) - base
         if 0 <= offset < size:
             faulting.add(symbols[bisect.bisect_right(addresses, start + offset) - 1][1])
-print("\n".join(sorted(faulting)))
+for name in sorted(faulting):
+    print(name)

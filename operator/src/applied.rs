@@ -4,15 +4,16 @@
 //! Nothing rests on it: without an entry a child is applied once more, which changes nothing.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::DefaultHasher},
+    collections::{HashMap, HashSet},
     fmt::Debug,
-    hash::{Hash, Hasher},
     sync::{Mutex, PoisonError},
 };
 
 use fateh_crds::{LocalNode, NODE_LABEL};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
+
+use crate::news::hash;
 
 /// A kind of child: its kind and name, which are the same for every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,13 +191,6 @@ fn content<K: Resource + Clone + Serialize>(child: &K) -> u64 {
     child.meta_mut().uid = None;
     // Builders use ordered maps, so equal objects have equal text; one that cannot be written equals none.
     serde_json::to_string(&child).map_or_else(|_| rand::random(), |text| hash(&text))
-}
-
-/// A number that stands for a value as long as the process lives.
-pub fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

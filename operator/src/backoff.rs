@@ -1,11 +1,8 @@
 //! How long an object waits before it is tried again: longer with each failure in a row, and per object.
 
-use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use crate::news::hash;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -36,9 +33,7 @@ fn delay(failures: u32) -> Duration {
 
 /// Between 80 % and 120 % of the delay, other for each object: what failed together is not tried again together.
 fn spread(delay: Duration, object: &str, failures: u32) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    (object, failures).hash(&mut hasher);
-    let thousandths = 800 + u32::try_from(hasher.finish() % 401).unwrap_or(0);
+    let thousandths = 800 + u32::try_from(hash(&(object, failures)) % 401).unwrap_or(0);
     delay * thousandths / 1000
 }
 

@@ -26,7 +26,7 @@ use crate::{
     database::{Catalog, Drift, Mark, Schema, ServerFacts, Wanted},
     failure::{Disposition, Failure, kubernetes},
     hub,
-    kubernetes::{apply_status, put_finalizer, remove_finalizer},
+    kubernetes::{apply_status, has_finalizer, put_finalizer, remove_finalizer},
     local_node::{Load, connect, connections_allowed, full, loads},
     node_summary::NodeSummary,
     settings::HubSettings,
@@ -156,7 +156,7 @@ fn load(context: &Context, server: &DatabaseServer) -> Option<Load> {
 /// Lets a server go that is being deleted and holds no node. True: it is let go.
 async fn release(context: &Context, server: &DatabaseServer) -> Result<bool, Failure> {
     let act = "let the DatabaseServer go";
-    if !server.finalizers().iter().any(|finalizer| finalizer == SERVER_FINALIZER) {
+    if !has_finalizer(server, SERVER_FINALIZER) {
         return Ok(true);
     }
     // Asked anew: the cache may not show a node that was placed a moment ago.

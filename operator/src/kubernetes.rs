@@ -164,6 +164,11 @@ where
     }
 }
 
+/// Whether an object is held by this finalizer.
+pub fn has_finalizer(object: &impl ResourceExt, finalizer: &str) -> bool {
+    object.finalizers().iter().any(|held| held == finalizer)
+}
+
 /// Puts a finalizer of ours on exactly this object, where it is not yet.
 ///
 /// # Errors
@@ -172,7 +177,7 @@ pub async fn put_finalizer<K>(api: &Api<K>, act: &'static str, object: &K, final
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    if object.finalizers().iter().any(|held| held == finalizer) {
+    if has_finalizer(object, finalizer) {
         return Ok(());
     }
     let part = json!({

@@ -17,6 +17,7 @@ pub mod kubernetes;
 pub mod leadership;
 pub mod local_node;
 pub mod metrics;
+pub mod news;
 pub mod node_summary;
 pub mod ownership;
 pub mod rollout;

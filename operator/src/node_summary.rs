@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt, api::ObjectMeta};
 use serde::Deserialize;
 
-use crate::{applied::hash, conditions};
+use crate::{conditions, kubernetes::has_finalizer, news::hash, watch};
 
 /// A LocalNode in brief. It is read as one, so that a listing never holds whole ones either.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,7 +19,7 @@ pub struct NodeSummary {
     metadata: ObjectMeta,
     /// Its labels, in order. Not a map, which holds room for eleven.
     labels: Box<[(Box<str>, Box<str>)]>,
-    /// A hash of its annotations.
+    /// A hash of its annotations, without kubectl's own.
     pub annotations: u64,
     /// Whether it has the finalizer that a pass gives it, or no pass has reported on it yet.
     pub held: bool,
@@ -83,8 +83,9 @@ impl NodeSummary {
 }
 
 impl From<LocalNode> for NodeSummary {
-    fn from(node: LocalNode) -> Self {
-        let held = node.finalizers().iter().any(|finalizer| finalizer == NODE_FINALIZER);
+    fn from(mut node: LocalNode) -> Self {
+        watch::forget(&mut node);
+        let held = has_finalizer(&node, NODE_FINALIZER);
         let annotations = hash(node.annotations());
         let generation = node.metadata.generation;
         let status = node.status.unwrap_or_default();
@@ -195,5 +196,15 @@ mod tests {
         assert!(held(json!([]), json!({})));
         assert!(!held(json!(["another"]), json!({"observedGeneration": 1})));
         assert!(held(json!([NODE_FINALIZER]), json!({"observedGeneration": 1})));
+    }
+
+    #[test]
+    fn what_kubectl_notes_for_itself_is_not_asked_for() {
+        let annotated =
+            |annotations: Value| read(json!({"name": "riyadh", "annotations": annotations}), json!({})).annotations;
+        let asked = json!({"fateh-platform.com/rotate": "1"});
+        let noted = json!({"fateh-platform.com/rotate": "1", "kubectl.kubernetes.io/last-applied-configuration": "{}"});
+        assert_eq!(annotated(asked.clone()), annotated(noted));
+        assert_ne!(annotated(asked), annotated(json!({})));
     }
 }

@@ -1,6 +1,6 @@
 //! Watches that also list everything anew at intervals, so that an event that was lost is made up for.
 
-use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use fateh_crds::NODE_LABEL;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
@@ -18,8 +18,9 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applied::{Applied, ChildKind, Names, Sight, hash, version},
+    applied::{Applied, ChildKind, Names, Sight, version},
     context::Context,
+    news::{News, hash},
     node_summary::NodeSummary,
 };
 
@@ -76,8 +77,8 @@ where
     })
 }
 
-/// Objects that are not as they were when they were last seen, or are others of that name, as far as is looked at. Of each
-/// two numbers are kept; kube's own filter keeps its names as well, ten times as much.
+/// Objects that are not as they were when they were last seen, or are others of that name, as far as is looked at. kube's
+/// own filter keeps names as well, ten times as much.
 pub fn changes<K, S>(
     objects: S,
     looked_at: impl Fn(&K) -> u64 + Send + 'static,
@@ -86,11 +87,10 @@ where
     K: Lookup + Send + 'static,
     S: Stream<Item = Result<K, watcher::Error>> + Send + 'static,
 {
-    let mut seen = HashMap::new();
+    let mut news = News::default();
     objects.filter(move |object| {
         let is_news = object.as_ref().map_or(true, |object| {
-            let now = hash(&(object.uid(), looked_at(object)));
-            seen.insert(hash(&(object.namespace(), object.name())), now) != Some(now)
+            news.are_in(&(object.namespace(), object.name()), &(object.uid(), looked_at(object)))
         });
         future::ready(is_news)
     })

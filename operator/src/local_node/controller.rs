@@ -44,13 +44,13 @@ use super::{
     validate::{ValidNode, validate},
 };
 use crate::{
-    applied::hash,
     conditions,
     context::Context,
     database_server::hold_server,
     failure::{Disposition, Failure},
     gateway::{self, Gateway, HttpRoute},
-    kubernetes::{apply_part, apply_status, find, remove_finalizer},
+    kubernetes::{apply_part, apply_status, find, has_finalizer, remove_finalizer},
+    news::hash,
     node_summary::NodeSummary,
     watch::{self, Child, Heed},
 };
@@ -296,7 +296,7 @@ async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> R
 
 /// Deletes the next thing; true when nothing was left and the finalizer is gone.
 async fn take_down(context: &Context, node: &LocalNode, pass: &mut Pass) -> Result<bool, Failure> {
-    if !node.finalizers().iter().any(|finalizer| finalizer == NODE_FINALIZER) {
+    if !has_finalizer(node, NODE_FINALIZER) {
         return Ok(true);
     }
     match delete::step(context, node).await? {
@@ -320,7 +320,7 @@ async fn hold(context: &Context, resource: &LocalNode, node: &ValidNode) -> Resu
     let mut labels = vec![(format!("{}/region", fateh_crds::GROUP), node.region.clone())];
     labels.extend(node.country.clone().map(|country| (format!("{}/country", fateh_crds::GROUP), country)));
     let labels: std::collections::BTreeMap<_, _> = labels.into_iter().collect();
-    let held = resource.finalizers().iter().any(|name| name == NODE_FINALIZER);
+    let held = has_finalizer(resource, NODE_FINALIZER);
     // A label for a field that was emptied is to go.
     let ours = |key: &str| ["region", "country"].iter().any(|field| key == format!("{}/{field}", fateh_crds::GROUP));
     let labelled = resource.labels().iter().filter(|(key, _)| ours(key)).eq(labels.iter());

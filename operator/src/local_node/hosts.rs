@@ -24,9 +24,9 @@ pub fn taken(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<Taken> {
     if hosts.is_empty() {
         return Vec::new();
     }
-    let mut older: Vec<_> =
-        all.iter().filter(|other| age(&***other) < age(node) && other.uid() != node.uid()).collect();
-    older.sort_by_key(|other| age(&***other));
+    let others = all.iter().map(Arc::as_ref);
+    let mut older: Vec<_> = others.filter(|other| age(*other) < age(node) && other.uid() != node.uid()).collect();
+    older.sort_by_key(|other| age(*other));
     let holder = |host: &String| older.iter().find(|other| other.extra_hosts.contains(host));
     hosts
         .iter()
@@ -38,8 +38,9 @@ pub fn taken(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<Taken> {
 #[must_use]
 pub fn yielding(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<String> {
     let names = |other: &NodeSummary| other.extra_hosts.iter().any(|host| node.spec.routing.extra_hosts.contains(host));
-    let younger = all.iter().filter(|other| age(&***other) > age(node) && other.uid() != node.uid() && names(other));
-    younger.map(|other| other.name_any()).collect()
+    let others = all.iter().map(Arc::as_ref);
+    let younger = others.filter(|other| age(*other) > age(node) && other.uid() != node.uid() && names(other));
+    younger.map(ResourceExt::name_any).collect()
 }
 
 /// What tells an older node from a younger one.

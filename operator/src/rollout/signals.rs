@@ -1,9 +1,8 @@
 //! What of the watched objects makes a rollout worth a look.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use fateh_crds::{ContentDistribution, NodeContent, node_of};
@@ -11,7 +10,7 @@ use kube::{ResourceExt, runtime::watcher::Event};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::controller::Dirty;
-use crate::{applied::hash, node_summary::NodeSummary};
+use crate::{news::News, node_summary::NodeSummary};
 
 /// Tells the rollouts' controller what changed.
 #[derive(Clone)]
@@ -19,15 +18,14 @@ pub struct Signals {
     to: UnboundedSender<Dirty>,
     /// Takes the names of nodes whose content, or what status says of it, changed.
     count: UnboundedSender<String>,
-    /// What was looked at of each object when it was seen last; both as hashes, because there are thousands.
-    seen: Arc<Mutex<HashMap<u64, u64>>>,
+    news: Arc<Mutex<News>>,
 }
 
 impl Signals {
     /// Signals that arrive at the other ends.
     #[must_use]
     pub fn new(to: UnboundedSender<Dirty>, count: UnboundedSender<String>) -> Self {
-        Self { to, count, seen: Arc::default() }
+        Self { to, count, news: Arc::default() }
     }
 
     /// What the watch of nodes sees.
@@ -86,21 +84,22 @@ impl Signals {
 
     /// A distribution is gone: content that it held is free for others.
     pub fn distribution_is_gone(&self, name: &str) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(&("ContentDistribution", name)));
+        self.news().forget(&("ContentDistribution", name));
         let _ = self.to.send(Dirty::All);
     }
 
     fn node_is_gone(&self, name: &str) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for kind in ["LocalNode", "UID of a NodeContent"] {
-            seen.remove(&hash(&(kind, name)));
+            self.news().forget(&(kind, name));
         }
-        drop(seen);
         let _ = self.to.send(Dirty::All);
     }
 
     fn is_news(&self, kind: &'static str, name: &str, looked_at: &impl Hash) -> bool {
-        let now = hash(looked_at);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(hash(&(kind, name)), now) != Some(now)
+        self.news().are_in(&(kind, name), looked_at)
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
