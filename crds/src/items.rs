@@ -1,6 +1,6 @@
 //! The items of a NodeContent, counted.
 
-use crate::{ContentState, ContentStatus, NodeContent, NodeReportStatus};
+use crate::{ContentAcknowledgement, ContentItem, ContentState, ContentStatus, NodeReportStatus};
 
 /// Items of a node's content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,12 +14,11 @@ pub struct Items {
 }
 
 impl Items {
-    /// Counted in a NodeContent. An acknowledgement counts for what it names alone.
+    /// Of what a node is told, and what it `said` to that. An acknowledgement counts for what it names alone.
     #[must_use]
-    pub fn of(content: &NodeContent) -> Self {
-        let said = content.status.as_ref().map(|status| &*status.items).unwrap_or_default();
+    pub fn of(told: &[ContentItem], said: &[ContentAcknowledgement]) -> Self {
         let mut items = Self::default();
-        for item in content.spec.items.iter().filter(|item| !item.dry_run && item.removal.is_none()) {
+        for item in told.iter().filter(|item| !item.dry_run && item.removal.is_none()) {
             items.desired += 1;
             match said.iter().find(|said| said.is_of(item)) {
                 Some(said) if said.holds(&item.digest) => items.applied += 1,

@@ -147,9 +147,9 @@ fn pod(pod: &Pod) -> String {
 }
 
 fn content(content: &NodeContent) -> String {
-    let Items { desired, applied, .. } = Items::of(content);
-    let said = content.status.iter().flat_map(|status| &status.items);
-    let conflicted = said.filter(|said| said.state == ContentState::Conflicted).count();
+    let said = content.status.as_ref().map(|status| &*status.items).unwrap_or_default();
+    let Items { desired, applied, .. } = Items::of(&content.spec.items, said);
+    let conflicted = said.iter().filter(|said| said.state == ContentState::Conflicted).count();
     let conflicts = if conflicted > 0 { format!(", {conflicted} with conflicts") } else { String::new() };
     format!("{applied}/{desired} held{conflicts}")
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fateh_common::clock::Clock;
-use fateh_crds::{DatabaseServer, NodeContent};
+use fateh_crds::DatabaseServer;
 use kube::{
     Client, Resource, ResourceExt,
     runtime::{
@@ -19,13 +19,16 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alarms::Alarms,
     applied::Applied,
     backoff::Backoff,
+    cache::Cache,
     database::Servers,
     kubernetes::FIELD_MANAGER,
     local_node::{Placements, Report},
     metrics::Metrics,
     node_summary::NodeSummary,
+    rollout::Content,
     settings::Settings,
     throttle::Throttle,
 };
@@ -58,11 +61,13 @@ pub struct Context {
     /// Takes the names of nodes to be looked at: their database is not as it should be, or a host is no longer theirs.
     pub wake: UnboundedSender<String>,
     /// What nodes report, as watched.
-    pub reports: Store<Report>,
-    /// NodeContents, as watched.
-    pub contents: Store<NodeContent>,
+    pub reports: Cache<Report>,
+    /// What nodes are told to hold and say that they hold, as watched.
+    pub contents: Cache<Content>,
     /// Since when reports are watched, once their first listing is in the cache: silence before it is not the nodes'.
     pub reports_since: Arc<OnceLock<Instant>>,
+    /// When nodes are to be looked at though nothing happens.
+    pub alarms: Alarms,
     /// Failures in a row, by object.
     pub backoff: Backoff,
     /// Databases whose size in status moved of late.

@@ -2,8 +2,10 @@
 //!
 //! Each controller is a pipeline, a file a step: observe → validate → build → apply → report.
 
+pub mod alarms;
 pub mod applied;
 pub mod backoff;
+pub mod cache;
 mod client;
 pub mod conditions;
 pub mod context;

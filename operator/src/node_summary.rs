@@ -75,6 +75,11 @@ impl NodeSummary {
         self.labels.iter().map(|(key, value)| (&**key, &**value))
     }
 
+    /// Forgets the version, once the watch has passed: a cache would keep it twice.
+    pub fn forget_version(&mut self) {
+        self.metadata.resource_version = None;
+    }
+
     /// Whether status says that it reports.
     #[must_use]
     pub fn reports(&self) -> bool {

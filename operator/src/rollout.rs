@@ -1,6 +1,7 @@
 //! Content rollouts: what makes a revision, the planner, and what carries its plans out.
 
 mod catalogue;
+mod content;
 mod controller;
 mod fleet;
 mod plan;
@@ -12,4 +13,5 @@ mod status;
 mod view;
 mod watches;
 
+pub use content::Content;
 pub use watches::Rollouts;

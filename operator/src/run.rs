@@ -26,8 +26,10 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    alarms::Alarms,
     applied::Applied,
     backoff::Backoff,
+    cache::Cache,
     client,
     context::Context,
     database::{Schema, Servers},
@@ -155,19 +157,20 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let watched_servers =
         watch::note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
     let (nodes, nodes_writer) = reflector::store();
-    let all_nodes = watch::events(Api::<NodeSummary>::all(client.clone()), everything(), resync);
+    let all_nodes = watch::events(Api::<NodeSummary>::all(client.clone()), everything(), resync)
+        .modify(NodeSummary::forget_version);
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let rollouts = Rollouts::new(&client, &settings).map_err(RunError::Hub)?;
     let of_nodes = rollouts.signals.clone();
     let watched_nodes = watch::note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled)
         .inspect_ok(move |event| of_nodes.nodes(event))
         .applied_objects();
-    let (reports, reports_writer) = reflector::store();
+    let reports = Cache::default();
     let named = everything().fields(&format!("metadata.name={CHILD_NAME}"));
     let all_reports = watch::reduced(watch::events(Api::<NodeReport>::all(client.clone()), named, resync));
     let reports_since = Arc::new(OnceLock::new());
     let since = Arc::clone(&reports_since);
-    let watched_reports = watch::note_filled(reflector::reflector(reports_writer, all_reports), &caches.reports_filled)
+    let watched_reports = watch::note_filled(reports.fill(all_reports), &caches.reports_filled)
         .inspect_ok(move |event| {
             if matches!(event, Event::InitDone) {
                 since.get_or_init(Instant::now);
@@ -194,9 +197,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         placements: Placements::default(),
         applied: Applied::default(),
         wake,
-        reports: reports.clone(),
+        reports,
         contents: rollouts.contents(),
         reports_since,
+        alarms: Alarms::default(),
         backoff: Backoff::default(),
         sizes: Throttle::new(SIZE_INTERVAL),
         metrics,

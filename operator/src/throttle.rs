@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When each object last had its turn.
+use crate::news::hash;
+
+/// When each object, by the hash of its name, last had its turn.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
-    turns: Mutex<HashMap<String, Instant>>,
+    turns: Mutex<HashMap<u64, Instant>>,
 }
 
 impl Throttle {
@@ -23,14 +25,14 @@ impl Throttle {
     /// Whether `object` may take a turn at `now`.
     pub fn allows(&self, object: &str, now: Instant) -> bool {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.get(object).is_none_or(|last| now.duration_since(*last) >= self.interval)
+        turns.get(&hash(&object)).is_none_or(|last| now.duration_since(*last) >= self.interval)
     }
 
     /// Notes that `object` took a turn at `now`, and forgets turns that no longer matter.
     pub fn took(&self, object: &str, now: Instant) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.retain(|_, last| now.duration_since(*last) < self.interval);
-        turns.insert(object.to_owned(), now);
+        turns.insert(hash(&object), now);
     }
 }
 

@@ -105,15 +105,6 @@ pub fn forget(object: &mut impl Resource) {
     }
 }
 
-/// The same of the objects in nodes' namespaces, which tell by themselves whose they are.
-pub fn forget_owner(object: &mut impl Resource) {
-    forget(object);
-    let metadata = object.meta_mut();
-    metadata.labels = None;
-    metadata.annotations = None;
-    metadata.owner_references = None;
-}
-
 /// What of a kind of child starts a reconcile of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heed {

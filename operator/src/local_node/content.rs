@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use fateh_crds::{CHILD_NAME, ContentStatus, Items, LocalNode, namespace_of};
+use fateh_crds::{ContentStatus, Items, LocalNode, namespace_of};
 use futures::{StreamExt, stream};
 use kube::{
     Api, ResourceExt,
@@ -14,7 +14,6 @@ use serde_json::json;
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::reporting;
 use crate::{context::Context, kubernetes::FIELD_MANAGER, node_summary::NodeSummary};
 
 /// What happens within so short a time is one change.
@@ -73,7 +72,7 @@ impl Count {
         }
         let namespace = namespace_of(name);
         let items = items(context, &namespace);
-        let report = reporting::report_of(&context.reports, &namespace);
+        let report = context.reports.get(&namespace);
         let status = items.status(report.as_ref().and_then(|report| report.status.as_ref()));
         (status != said).then_some(Self { node, items, status })
     }
@@ -92,6 +91,5 @@ impl Count {
 
 /// Items of a node's content, as the cache has them.
 pub fn items(context: &Context, namespace: &str) -> Items {
-    let content = context.contents.get(&ObjectRef::new(CHILD_NAME).within(namespace));
-    content.map(|content| Items::of(&content)).unwrap_or_default()
+    context.contents.get(namespace).map(|content| Items::of(&content.items, &content.said)).unwrap_or_default()
 }

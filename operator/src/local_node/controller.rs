@@ -10,7 +10,6 @@ use fateh_crds::{
     Phase,
 };
 use futures::{Stream, StreamExt, future, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount},
@@ -50,7 +49,7 @@ use crate::{
     failure::{Disposition, Failure},
     gateway::{self, Gateway, HttpRoute},
     kubernetes::{apply_part, apply_status, find, has_finalizer, remove_finalizer},
-    news::hash,
+    news::{News, hash},
     node_summary::NodeSummary,
     watch::{self, Child, Heed},
 };
@@ -83,8 +82,11 @@ where
 {
     let Watches { nodes, store, reports, woken } = watches;
     let changed_nodes = watch::changes(nodes, asked);
-    let changed_reports = watch::changes(reports, figures)
-        .filter_map(|report| future::ready(report.ok().and_then(|report| report.node().map(ObjectRef::new))));
+    let mut news = News::default();
+    let changed_reports = reports.filter_map(move |report| {
+        let news = report.ok().filter(|report| news.are_in(&report.node(), &figures(report)));
+        future::ready(news.and_then(|report| report.node().map(ObjectRef::new)))
+    });
     let resync = context.settings.resync_interval;
     let servers = watch::events(Api::<DatabaseServer>::all(context.client.clone()), watcher::Config::default(), resync);
     let changed_servers = watch::changes(servers.applied_objects(), server_state);
@@ -101,6 +103,7 @@ where
         .reconcile_on(changed_children(&context, &store))
         .reconcile_on(gateway_changes(&context, &store))
         .reconcile_on(woken)
+        .reconcile_on(alarms(&context))
         .reconcile_on(reporting::changes(Arc::clone(&context)))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, context)
@@ -224,7 +227,7 @@ fn error_policy(node: Arc<NodeSummary>, failure: &Failure, context: Arc<Context>
 
 /// One pass. Every exit writes status: done, waiting, invalid, failed.
 async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
-    let report = reporting::report_of(&context.reports, &fateh_crds::namespace_of(&node.name_any()));
+    let report = context.reports.get(&fateh_crds::namespace_of(&node.name_any()));
     let reporting = reporting::judged(context, report.as_deref());
     let status = report.and_then(|report| report.status.clone());
     let mut pass = Pass::begin(node.metadata.generation, status, reporting);
@@ -251,7 +254,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
             context.metrics.failed(KIND, failure.reason());
             Ok(Action::requeue(STALLED_RECHECK))
         }
-        None => Ok(next(&pass, context.clock.now())),
+        None => Ok(next(context, &node.name_any(), &pass)),
     }
 }
 
@@ -262,7 +265,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
 }
 
 /// What comes after a pass without failure: a watched change, unless a time is awaited.
-fn next(pass: &Pass, now: Timestamp) -> Action {
+fn next(context: &Context, node: &str, pass: &Pass) -> Action {
     if pass.deletion.is_some() {
         return Action::requeue(Duration::from_secs(5));
     }
@@ -270,13 +273,21 @@ fn next(pass: &Pass, now: Timestamp) -> Action {
         Admin::Invited { expires_at } => Some(expires_at),
         _ => None,
     };
-    match expiry.into_iter().chain(pass.wake_at).min() {
-        Some(time) => {
-            let left = Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO);
-            Action::requeue(left + Duration::from_secs(1))
-        }
-        None => Action::await_change(),
+    // Days ahead, of thousands of nodes: the controller's own queue is made for a few, and soon.
+    if let Some(time) = expiry.into_iter().chain(pass.wake_at).min() {
+        context.alarms.set(node, time);
     }
+    Action::await_change()
+}
+
+/// The nodes whose time has come.
+fn alarms(context: &Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
+    let (context, tick) = (Arc::clone(context), tokio::time::interval(Duration::from_secs(1)));
+    let due = stream::unfold((context, tick), |(context, mut tick)| async move {
+        tick.tick().await;
+        Some((context.alarms.due(context.clock.now()), (context, tick)))
+    });
+    due.flat_map(stream::iter).map(|name| ObjectRef::new(&name))
 }
 
 async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> Result<(), Failure> {

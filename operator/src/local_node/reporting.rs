@@ -1,21 +1,17 @@
 //! Whether a node reports: compared in the cache, so that a heartbeat starts no reconcile.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use fateh_crds::{CHILD_NAME, NodeReport, NodeReportStatus, NodeState, node_of};
+use fateh_crds::{NodeReport, NodeReportStatus, NodeState, node_of};
 use futures::{Stream, stream};
 use jiff::Timestamp;
-use kube::{
-    Resource,
-    runtime::reflector::{Lookup, ObjectRef, Store},
-};
+use kube::runtime::reflector::ObjectRef;
 
-use crate::{context::Context, node_summary::NodeSummary};
+use crate::{cache::Namespaced, context::Context, node_summary::NodeSummary};
 
 /// Intervals without a report after which a node counts as silent.
 const MISSED: u32 = 3;
@@ -42,32 +38,9 @@ impl From<NodeReport> for Report {
     }
 }
 
-impl Lookup for Report {
-    type DynamicType = ();
-
-    fn kind((): &()) -> Cow<'_, str> {
-        <NodeReport as Resource>::kind(&())
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        <NodeReport as Resource>::group(&())
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        <NodeReport as Resource>::version(&())
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        <NodeReport as Resource>::plural(&())
-    }
-    fn name(&self) -> Option<Cow<'_, str>> {
-        Some(Cow::Borrowed(CHILD_NAME))
-    }
-    fn namespace(&self) -> Option<Cow<'_, str>> {
-        Some(Cow::Borrowed(&self.namespace))
-    }
-    fn resource_version(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-    fn uid(&self) -> Option<Cow<'_, str>> {
-        None
+impl Namespaced for Report {
+    fn namespace(&self) -> &str {
+        &self.namespace
     }
 }
 
@@ -102,11 +75,6 @@ pub fn judge(reported_at: Option<Timestamp>, now: Timestamp, watched: Duration, 
     }
 }
 
-/// The report of a node, from the cache.
-pub fn report_of(reports: &Store<Report>, namespace: &str) -> Option<Arc<Report>> {
-    reports.get(&ObjectRef::new(CHILD_NAME).within(namespace))
-}
-
 /// What is known of a node whose last report is `report`.
 pub fn judged(context: &Context, report: Option<&Report>) -> Reporting {
     let reported_at = report.and_then(|report| report.status.as_ref()).map(|status| status.reported_at.0);
@@ -135,7 +103,7 @@ pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummar
         tick.tick().await;
         let mut changed = Vec::new();
         let mut still = HashMap::new();
-        for report in context.reports.state() {
+        for report in context.reports.all() {
             let Some(slug) = report.node() else { continue };
             let node = ObjectRef::new(slug);
             let Some(told) = context.nodes.get(&node).filter(|node| node.state == NodeState::Active) else {

@@ -9,21 +9,18 @@ use std::{
 };
 
 use fateh_crds::{
-    APPROVE_ANNOTATION, CHILD_NAME, ContentDistribution, DISTRIBUTION_FINALIZER, NodeContent, PAUSE_ANNOTATION,
-    RETRY_ANNOTATION, namespace_of,
+    APPROVE_ANNOTATION, ContentDistribution, DISTRIBUTION_FINALIZER, PAUSE_ANNOTATION, RETRY_ANNOTATION, namespace_of,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{
-    Api, Resource, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Api, ResourceExt, runtime::reflector::Store};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     catalogue::Catalogue,
+    content::Content,
     fleet::{Fleet, Member, Wanted},
     plan::{Change, Plan, plan},
     publications::{Publications, Published},
@@ -31,7 +28,13 @@ use super::{
     status::{COUNTS_INTERVAL, Said, Saying, saying, write_status},
     view::{Controls, Node, Rollout, Targets},
 };
-use crate::{applied::version, context::Context, failure::Failure, kubernetes::remove_finalizer};
+use crate::{
+    applied::version,
+    cache::{Cache, Namespaced},
+    context::Context,
+    failure::Failure,
+    kubernetes::remove_finalizer,
+};
 
 pub(super) const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
@@ -56,7 +59,7 @@ pub struct Caches {
     /// Distributions.
     pub distributions: Store<ContentDistribution>,
     /// What nodes were told, and said.
-    pub contents: Store<NodeContent>,
+    pub contents: Cache<Content>,
 }
 
 /// Runs until `stop`.
@@ -140,14 +143,14 @@ struct Controller {
     publications: Publications,
     /// Distributions as they were last written, until the cache has them.
     written: HashMap<String, Arc<ContentDistribution>>,
-    /// NodeContents as they were last written, by namespace, until the cache has them.
-    told: HashMap<String, Arc<NodeContent>>,
+    /// What nodes are told to hold as it was last written, by namespace, until the cache has it.
+    told: HashMap<String, Arc<Content>>,
     /// Why the API server did not take what a node is to be told, by distribution, until it does.
     refused: HashMap<String, String>,
     /// When the status of each distribution was last written, or was to be.
     written_at: HashMap<String, Instant>,
     /// The versions of NodeContents, by namespace, that the API server had newer ones of when they were planned from.
-    overtaken: HashMap<String, Option<String>>,
+    overtaken: HashMap<String, Option<u64>>,
 }
 
 /// A distribution's part in a pass.
@@ -175,7 +178,7 @@ struct Told<'a> {
     member: &'a Member,
     /// The distributions that it was told of.
     distributions: Vec<String>,
-    written: Result<NodeContent, Failure>,
+    written: Result<Content, Failure>,
 }
 
 impl Controller {
@@ -312,8 +315,8 @@ impl Controller {
             let member = &fleet.members[index];
             async move {
                 let distributions: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
-                let key = ObjectRef::new(CHILD_NAME).within(&namespace_of(&member.node.name_any()));
-                let written = member.tell(&context.client, contents.get(&key), changes).await;
+                let cached = contents.get(&namespace_of(&member.node.name_any()));
+                let written = member.tell(&context.client, cached, changes).await;
                 Told { member, distributions, written }
             }
         });
@@ -327,7 +330,7 @@ impl Controller {
         for Told { member, distributions: names, written } in told {
             match written {
                 Ok(content) => {
-                    drop(self.told.insert(content.namespace().unwrap_or_default(), Arc::new(content)));
+                    drop(self.told.insert(content.namespace().to_owned(), Arc::new(content)));
                 }
                 // Once; when the cache does not get what is newer, it is a failure as any other.
                 Err(failure) if failure.reason() == "KubernetesConflict" && self.is_first_conflict(member) => {
@@ -356,8 +359,8 @@ impl Controller {
     }
 
     fn is_first_conflict(&mut self, member: &Member) -> bool {
-        let planned = member.content.as_ref().and_then(|content| content.resource_version());
-        let before = self.overtaken.insert(namespace_of(&member.node.name_any()), planned.clone());
+        let planned = member.content.as_ref().map(|content| content.version);
+        let before = self.overtaken.insert(namespace_of(&member.node.name_any()), planned);
         before.is_none_or(|before| before != planned)
     }
 
@@ -380,21 +383,23 @@ impl Controller {
 
     /// The distributions, oldest first, as the cache has them, or as they were written since.
     fn distributions(&mut self) -> Vec<Arc<ContentDistribution>> {
+        let state = |resource: &ContentDistribution| (resource.uid(), version(resource));
         let cached = self.caches.distributions.state();
         let names: BTreeSet<_> = cached.iter().map(|resource| resource.name_any()).collect();
         self.written.retain(|name, _| names.contains(name));
         let mut newest: Vec<_> =
-            cached.into_iter().map(|cached| newest(&mut self.written, cached.name_any(), cached)).collect();
+            cached.into_iter().map(|cached| newest(&mut self.written, cached.name_any(), cached, state)).collect();
         newest.sort_by_key(age);
         newest
     }
 
     /// The nodes, each with what it was told and said.
     fn fleet(&mut self) -> Fleet {
-        let mut contents: HashMap<String, Arc<NodeContent>> = HashMap::new();
-        for cached in self.caches.contents.state() {
-            let namespace = cached.namespace().unwrap_or_default();
-            let content = newest(&mut self.told, namespace.clone(), cached);
+        let state = |content: &Content| (content.uid.clone(), content.version);
+        let mut contents: HashMap<String, Arc<Content>> = HashMap::new();
+        for cached in self.caches.contents.all() {
+            let namespace = cached.namespace().to_owned();
+            let content = newest(&mut self.told, namespace.clone(), cached, state);
             contents.insert(namespace, content);
         }
         self.told.retain(|namespace, _| contents.contains_key(namespace));
@@ -477,12 +482,20 @@ fn backoff_key(name: &str) -> String {
     format!("{KIND}/{name}")
 }
 
-/// The newer of what is cached and what was written.
-fn newest<K: Resource>(written: &mut HashMap<String, Arc<K>>, key: String, cached: Arc<K>) -> Arc<K> {
+/// The newer of what is cached and what was written, by UID and version.
+fn newest<T, U: PartialEq>(
+    written: &mut HashMap<String, Arc<T>>,
+    key: String,
+    cached: Arc<T>,
+    state: impl Fn(&T) -> (U, u64),
+) -> Arc<T> {
+    let (uid, version) = state(&cached);
+    let is_newer = |ours: &T| {
+        let (same, newer) = state(ours);
+        same == uid && newer > version
+    };
     match written.get(&key) {
-        Some(ours) if ours.uid() == cached.uid() && version(ours.as_ref()) > version(cached.as_ref()) => {
-            Arc::clone(ours)
-        }
+        Some(ours) if is_newer(ours) => Arc::clone(ours),
         Some(_) => {
             written.remove(&key);
             cached

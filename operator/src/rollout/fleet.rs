@@ -13,9 +13,9 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{plan::Change, view::Node};
+use super::{content::Content, plan::Change, view::Node};
 use crate::{
-    applied::version,
+    cache::Namespaced,
     failure::{Failure, kubernetes},
     node_summary::NodeSummary,
 };
@@ -32,8 +32,8 @@ pub type Wanted = BTreeMap<usize, Vec<(String, Change)>>;
 pub struct Member {
     /// The node.
     pub node: Arc<NodeSummary>,
-    /// Its NodeContent, once there is one.
-    pub content: Option<Arc<NodeContent>>,
+    /// What it is told to hold and says that it holds, once there is a NodeContent.
+    pub content: Option<Arc<Content>>,
 }
 
 /// All nodes of a pass, by name.
@@ -53,11 +53,11 @@ impl Fleet {
     pub fn left_behind(&self, names: &BTreeSet<String>) -> Vec<(usize, String)> {
         let members = self.members.iter().enumerate();
         let items = members.flat_map(|(index, member)| {
-            let items = member.content.iter().flat_map(|content| &content.spec.items);
+            let items = member.content.iter().flat_map(|content| &content.items);
             items.filter(|item| !names.contains(&item.distribution)).map(move |item| (index, member, item))
         });
         let removed = items.filter(|(_, member, item)| {
-            let said = member.content.iter().flat_map(|content| &content.status).flat_map(|status| &status.items);
+            let said = member.content.iter().flat_map(|content| &content.said);
             item.removal.is_some()
                 && said.into_iter().any(|said| said.is_of(item) && said.state == ContentState::Removed)
         });
@@ -67,7 +67,7 @@ impl Fleet {
     /// Why a node cannot take one item more; `wanted` is what others bring to it in the same pass.
     pub fn is_full(&self, index: usize, distribution: &str, change: &Change, wanted: &Wanted) -> Option<Failure> {
         let member = self.members.get(index)?;
-        let items = &member.content.as_ref()?.spec.items;
+        let items = &member.content.as_ref()?.items;
         let is_new = |distribution: &str, change: &Change| {
             let dry_run = matches!(change, Change::Ask(_));
             let has_one = items.iter().any(|item| item.distribution == distribution && item.dry_run == dry_run);
@@ -86,13 +86,13 @@ impl Fleet {
 
 /// Whether what was planned from one holds for the other, which is newer: the node was told nothing since, and what it
 /// said is about other distributions.
-fn holds_for(planned: &NodeContent, newer: &NodeContent, changes: &[(String, Change)]) -> bool {
-    let told = |content: &NodeContent| (content.uid(), content.metadata.generation);
-    let said = |content: &NodeContent| -> Vec<_> {
-        let said = content.status.iter().flat_map(|status| &status.items);
-        said.filter(|said| changes.iter().any(|(name, _)| *name == said.distribution)).cloned().collect()
+fn holds_for(planned: &Content, newer: &Content, changes: &[(String, Change)]) -> bool {
+    let told = |content: &Content| (content.uid.clone(), content.generation);
+    let said = |content: &Content| -> Vec<_> {
+        let concerned = |name: &str| changes.iter().any(|(changed, _)| changed == name);
+        content.said.iter().filter(|said| concerned(&said.distribution)).cloned().collect()
     };
-    told(planned) == told(newer) && version(newer) > version(planned) && said(planned) == said(newer)
+    told(planned) == told(newer) && newer.version > planned.version && said(planned) == said(newer)
 }
 
 impl Member {
@@ -101,9 +101,8 @@ impl Member {
         // One whose NodeContent is not there yet cannot be told anything.
         let reachable = node.reports() && self.content.is_some();
         let reporting_since = node.reporting.filter(|_| reachable).map(|reporting| reporting.since);
-        let items = self.content.as_ref().map(|content| &*content.spec.items).unwrap_or_default();
-        let said = self.content.as_ref().and_then(|content| content.status.as_ref());
-        let said = said.map(|status| &*status.items).unwrap_or_default();
+        let items = self.content.as_ref().map(|content| &*content.items).unwrap_or_default();
+        let said = self.content.as_ref().map(|content| &*content.said).unwrap_or_default();
         let item = |dry_run| items.iter().find(|item| item.distribution == distribution && item.dry_run == dry_run);
         let answer = |dry_run| said.iter().find(|said| said.distribution == distribution && said.dry_run == dry_run);
         Node {
@@ -126,15 +125,15 @@ impl Member {
     pub async fn tell(
         &self,
         client: &Client,
-        cached: Option<Arc<NodeContent>>,
+        cached: Option<Arc<Content>>,
         changes: Vec<(String, Change)>,
-    ) -> Result<NodeContent, Failure> {
+    ) -> Result<Content, Failure> {
         let Some(planned) = &self.content else {
             return Err(Failure::stalled("NoNodeContent", "the node's NodeContent is not there yet"));
         };
         let content = cached.filter(|cached| holds_for(planned, cached, &changes));
         let content = content.as_ref().unwrap_or(planned);
-        let mut items: Vec<ContentItem> = content.spec.items.clone();
+        let mut items: Vec<ContentItem> = content.items.to_vec();
         for (name, change) in changes {
             let dry_run = matches!(change, Change::Ask(_) | Change::Unask);
             items.retain(|item| item.distribution != name || item.dry_run != dry_run);
@@ -144,19 +143,16 @@ impl Member {
             }
         }
         items.sort_by(|one, other| (&one.distribution, one.dry_run).cmp(&(&other.distribution, other.dry_run)));
-        let namespace = content.namespace().unwrap_or_default();
         // What it was planned from: if the node was told something else since, it is planned again.
         let body = json!({
             "apiVersion": NodeContent::api_version(&()), "kind": NodeContent::kind(&()),
-            "metadata": {"name": CHILD_NAME, "uid": content.uid(), "resourceVersion": content.resource_version()},
+            "metadata": {"name": CHILD_NAME, "uid": content.uid, "resourceVersion": content.version.to_string()},
             "spec": {"items": items},
         });
-        let api = Api::<NodeContent>::namespaced(client.clone(), &namespace);
+        let api = Api::<NodeContent>::namespaced(client.clone(), content.namespace());
         let parameters = PatchParams::apply(CONTENT_MANAGER).force();
-        let mut written =
-            api.patch(CHILD_NAME, &parameters, &Patch::Apply(&body)).await.map_err(kubernetes("tell the node"))?;
-        crate::watch::forget_owner(&mut written);
-        Ok(written)
+        let written = api.patch(CHILD_NAME, &parameters, &Patch::Apply(&body)).await;
+        Ok(written.map_err(kubernetes("tell the node"))?.into())
     }
 }
 
@@ -166,17 +162,18 @@ mod tests {
 
     use super::*;
 
-    fn content(uid: &str, generation: i64, version: &str, said: &[(&str, &str)]) -> NodeContent {
+    fn content(uid: &str, generation: i64, version: &str, said: &[(&str, &str)]) -> Content {
         let said: Vec<Value> = said
             .iter()
             .map(|(name, state)| json!({"distribution": name, "revision": "a", "attempt": 1, "state": state}))
             .collect();
-        serde_json::from_value(json!({
+        let content: NodeContent = serde_json::from_value(json!({
             "apiVersion": NodeContent::api_version(&()), "kind": NodeContent::kind(&()),
             "metadata": {"name": CHILD_NAME, "uid": uid, "generation": generation, "resourceVersion": version},
             "spec": {"items": []}, "status": {"items": said},
         }))
-        .unwrap()
+        .unwrap();
+        content.into()
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fateh_crds::{ContentDistribution, NodeContent, node_of};
+use fateh_crds::{ContentDistribution, node_of};
 use kube::{ResourceExt, runtime::watcher::Event};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::controller::Dirty;
-use crate::{news::News, node_summary::NodeSummary};
+use super::{content::Content, controller::Dirty};
+use crate::{cache::Namespaced, news::News, node_summary::NodeSummary};
 
 /// Tells the rollouts' controller what changed.
 #[derive(Clone)]
@@ -51,17 +51,17 @@ impl Signals {
     }
 
     /// What a node was told, and said.
-    pub fn content(&self, content: &NodeContent) {
-        let said = content.status.iter().flat_map(|status| &status.items).map(|said| &said.distribution);
-        let mut names: Vec<_> = content.spec.items.iter().map(|item| &item.distribution).chain(said).collect();
+    pub fn content(&self, content: &Content) {
+        let said = content.said.iter().map(|said| &said.distribution);
+        let mut names: Vec<_> = content.items.iter().map(|item| &item.distribution).chain(said).collect();
         names.sort_unstable();
         names.dedup();
         for name in names {
             let _ = self.to.send(Dirty::One(name.clone()));
         }
-        let Some(node) = content.metadata.namespace.as_deref().and_then(node_of) else { return };
+        let Some(node) = node_of(content.namespace()) else { return };
         // One that was made anew has lost what the node was told.
-        if self.is_news("UID of a NodeContent", node, &content.uid()) {
+        if self.is_news("UID of a NodeContent", node, &content.uid) {
             self.everything();
         }
         let _ = self.count.send(node.to_owned());

@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     catalogue::Catalogue,
+    content::Content,
     controller::{self, Caches, Dirty},
     signals::Signals,
 };
-use crate::{context::Context, local_node, settings::Settings, watch};
+use crate::{cache::Cache, context::Context, local_node, settings::Settings, watch};
 
 /// The controller of ContentDistributions, before it runs: its caches fill from the start.
 pub struct Rollouts {
@@ -50,7 +51,7 @@ impl Rollouts {
         let (count, counted) = unbounded_channel();
         let signals = Signals::new(to, count);
         let (distributions, distributions_writer) = reflector::store();
-        let (contents, contents_writer) = reflector::store();
+        let contents = Cache::default();
         let (distributions_filled, contents_filled) = (CancellationToken::new(), CancellationToken::new());
         let resync = settings.resync_interval;
 
@@ -68,8 +69,8 @@ impl Rollouts {
         });
 
         let named = watcher::Config::default().fields(&format!("metadata.name={CHILD_NAME}"));
-        let all = watch::events(Api::<NodeContent>::all(client.clone()), named, resync);
-        let kept = all.modify(watch::forget_owner).reflect(contents_writer);
+        let all = watch::reduced(watch::events(Api::<NodeContent>::all(client.clone()), named, resync));
+        let kept = contents.fill(all);
         let of_contents = signals.clone();
         let watched_contents = watch::note_filled(kept, &contents_filled).for_each(move |event| {
             match &event {
@@ -94,9 +95,9 @@ impl Rollouts {
         self.caches.distributions.clone()
     }
 
-    /// NodeContents, as watched.
+    /// What nodes are told to hold and say that they hold, as watched.
     #[must_use]
-    pub fn contents(&self) -> Store<NodeContent> {
+    pub fn contents(&self) -> Cache<Content> {
         self.caches.contents.clone()
     }
 
