@@ -90,7 +90,10 @@ async fn ask(context: &Context, server: &Arc<DatabaseServer>) -> Result<ServerFa
     let connection = connect(context, Arc::clone(server)).await?.server;
     let facts = connection.facts().await?;
     let name = server.name_any();
-    for (node, drift) in drifted(&context.nodes.state(), &name, &context.cluster, connection.survey().await?) {
+    let nodes = context.nodes.state();
+    let mut comparison = Comparison::of(&nodes, &name, &context.cluster);
+    connection.survey(|row| comparison.take(row)).await?;
+    for (node, drift) in comparison.finish() {
         for kind in &drift {
             context.metrics.drifted(kind.reason());
         }
@@ -100,26 +103,49 @@ async fn ask(context: &Context, server: &Arc<DatabaseServer>) -> Result<ServerFa
     Ok(facts)
 }
 
-/// Nodes whose role or database is not as an earlier pass left it, and how. Those on their way are not looked at.
-fn drifted(nodes: &[Arc<NodeSummary>], server: &str, cluster: &str, found: Vec<Catalog>) -> Vec<(String, Vec<Drift>)> {
-    let family = Schema::of_nodes().family;
-    let found: HashMap<_, _> = found.into_iter().map(|row| (row.name.clone(), row)).collect();
-    let missing = Catalog::default();
-    let settled = nodes.iter().filter_map(|node| {
-        let placed = node.placed.as_ref().filter(|placed| &*placed.server == server)?;
-        (placed.settled && !node.is_leaving()).then_some((node, placed))
-    });
-    let compared = settled.map(|(node, placed)| {
-        let mark = Mark { node: node.uid().unwrap_or_default(), cluster: cluster.to_owned() };
-        let wanted = Wanted {
-            family,
+/// Finds the nodes whose role or database is not as an earlier pass left it, and how. Those on their way are not looked at.
+struct Comparison<'a> {
+    cluster: &'a str,
+    /// Those that no row was seen of yet, by their database.
+    unseen: HashMap<&'a str, &'a NodeSummary>,
+    drifted: Vec<(String, Vec<Drift>)>,
+}
+
+impl<'a> Comparison<'a> {
+    fn of(nodes: &'a [Arc<NodeSummary>], server: &str, cluster: &'a str) -> Self {
+        let settled = nodes.iter().filter_map(|node| {
+            let placed = node.placed.as_ref().filter(|placed| &*placed.server == server)?;
+            (placed.settled && !node.is_leaving()).then_some((&*placed.database, node.as_ref()))
+        });
+        Self { cluster, unseen: settled.collect(), drifted: Vec::new() }
+    }
+
+    fn take(&mut self, row: &Catalog) {
+        if let Some(node) = self.unseen.remove(&*row.name) {
+            self.compare(node, row);
+        }
+    }
+
+    /// Names of nodes. What no row was seen of is not there.
+    fn finish(mut self) -> Vec<(String, Vec<Drift>)> {
+        for node in std::mem::take(&mut self.unseen).into_values() {
+            self.compare(node, &Catalog::default());
+        }
+        self.drifted
+    }
+
+    fn compare(&mut self, node: &NodeSummary, row: &Catalog) {
+        let mark = Mark { node: node.uid().unwrap_or_default(), cluster: self.cluster.to_owned() };
+        let drift = row.drift(&Wanted {
+            family: Schema::of_nodes().family,
             mark: &mark,
             connection_limit: node.connection_limit,
             may_sign_in: node.state != NodeState::Inactive,
-        };
-        (node.name_any(), found.get(&*placed.database).unwrap_or(&missing).drift(&wanted))
-    });
-    compared.filter(|(_, drift)| !drift.is_empty()).collect()
+        });
+        if !drift.is_empty() {
+            self.drifted.push((node.name_any(), drift));
+        }
+    }
 }
 
 /// Puts our finalizer on the server before anything is made on it, so that it is not let go under its nodes.
@@ -383,7 +409,10 @@ mod tests {
             node("on-its-way", "default", "Unknown"),
             node("far", "other", "True"),
         ];
-        let found = drifted(&nodes, "default", "c", Vec::new());
-        assert_eq!(found, [("settled".to_owned(), vec![Drift::DatabaseMissing, Drift::RoleMissing])]);
+        let mut comparison = Comparison::of(&nodes, "default", "c");
+        let mut row = Catalog::default();
+        "node_far".clone_into(&mut row.name);
+        comparison.take(&row);
+        assert_eq!(comparison.finish(), [("settled".to_owned(), vec![Drift::DatabaseMissing, Drift::RoleMissing])]);
     }
 }

@@ -154,20 +154,26 @@ async fn exchange(
 ) -> std::io::Result<u16> {
     let stream = match stream {
         Some(stream) => stream,
-        none => none.insert(tokio::net::TcpStream::connect(&target.address).await?),
+        none => {
+            let stream = tokio::net::TcpStream::connect(&target.address).await?;
+            stream.set_nodelay(true)?;
+            none.insert(stream)
+        }
     };
-    stream.set_nodelay(true)?;
     stream.write_all(text.as_bytes()).await?;
     buffer.clear();
     loop {
         if stream.read_buf(buffer).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-        if buffer.len() >= end + 4 + length.unwrap_or(0) {
-            return Ok(head.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0));
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut answer = httparse::Response::new(&mut headers);
+        let head = answer.parse(buffer).map_err(std::io::Error::other)?;
+        let httparse::Status::Complete(head) = head else { continue };
+        let length = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+        let length = length.and_then(|length| str::from_utf8(length.value).ok()?.parse().ok());
+        if buffer.len() >= head + length.unwrap_or(0) {
+            return Ok(answer.code.unwrap_or(0));
         }
     }
 }

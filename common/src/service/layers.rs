@@ -1,9 +1,10 @@
 //! The layers around a service's routes, and the routes that every service has.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Router,
+    body::Bytes,
     error_handling::HandleErrorLayer,
     extract::{DefaultBodyLimit, MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -54,9 +55,11 @@ fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>) -> (Rou
 /// safety.
 pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, requests: Requests, state: S) -> Router {
     let (routes, description) = described(routes);
-    let description = Arc::new(description);
+    // As text: the tree that it is made from is many times as large, and nobody looks at it again.
+    let description = Bytes::from(serde_json::to_vec(&description).unwrap_or_default().into_boxed_slice());
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     routes
-        .route("/api/openapi.json", get(async move || Json(Arc::clone(&description))))
+        .route("/api/openapi.json", get(async move || (json, description)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))

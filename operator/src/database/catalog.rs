@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use futures::TryStreamExt;
 use sqlx::{Connection, FromRow};
 
 use super::{
@@ -207,17 +208,21 @@ impl Server {
         Ok(found.unwrap_or_default())
     }
 
-    /// The roles and databases of all nodes on the server, in one query. Sizes are left out.
+    /// Shows `look` the roles and databases of all nodes on the server, in one query, each as it comes: they are never
+    /// held together. Sizes are left out.
     ///
     /// # Errors
-    /// When the server cannot be asked.
-    pub async fn survey(&self) -> Result<Vec<Catalog>, Failure> {
+    /// When the server cannot be asked, or does not answer to the end.
+    pub async fn survey(&self, mut look: impl FnMut(&Catalog) + Send) -> Result<(), Failure> {
         let mut session = self.maintenance_session().await?;
         let path = self.schema.family.search_path();
-        let rows = sqlx::query_as(CATALOG).bind(None::<String>).bind(false).bind(path).fetch_all(&mut session).await;
-        let rows = rows.map_err(self.failed("look at the nodes' databases"))?;
+        let mut rows = sqlx::query_as(CATALOG).bind(None::<String>).bind(false).bind(path).fetch(&mut session);
+        while let Some(row) = rows.try_next().await.map_err(self.failed("look at the nodes' databases"))? {
+            look(&row);
+        }
+        drop(rows);
         let _ = session.close().await;
-        Ok(rows)
+        Ok(())
     }
 }
 
