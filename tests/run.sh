@@ -116,6 +116,8 @@ spec:
   capacity: {connectionOvercommit: 100}
 YAML
 }
+# How test programs are built, whatever the environment calls so.
+profile=test
 # Runs one of the test programs against the API server of the moment.
 run_tests() { # PROGRAM [ARGUMENTS]
   local program=$1
@@ -123,7 +125,7 @@ run_tests() { # PROGRAM [ARGUMENTS]
   (cd "$root" && KUBECONFIG=$state/admin.kubeconfig FATEH_OPERATOR_PASSWORD=$operator_password \
     FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port FATEH_LOGS=$log FATEH_PROGRAMS=$programs FATEH_HELM=$bin/helm FATEH_PGBENCH=$postgres_bin/pgbench \
     FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state FATEH_HUB=http://127.0.0.1:${hub_port:-} FATEH_COLLECTOR=127.0.0.1:${collector_port:-} \
-    RUST_BACKTRACE=0 cargo test --locked ${profile:+--profile "$profile"} -p fateh-tests --test "$program" -- "$@")
+    RUST_BACKTRACE=0 cargo test --locked --profile "$profile" -p fateh-tests --test "$program" -- "$@")
 }
 
 # The same, of programs that send traces.
