@@ -1,6 +1,7 @@
 //! What the services that people reach share: answers in the envelope and their languages, limits, metrics, what is
 //! mounted, and how to serve and end.
 
+mod admission;
 pub mod client_address;
 pub mod database;
 pub mod error;

@@ -7,7 +7,11 @@ use std::{
 };
 
 use fateh_crds::LocalNode;
-use fateh_tests::{apply_node, eventually, figures::Figures, kubernetes, program};
+use fateh_tests::{
+    apply_node, eventually,
+    figures::{Figures, percentile},
+    kubernetes, program,
+};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
@@ -19,6 +23,8 @@ use serde_json::json;
 const NODES: usize = 100;
 /// Requests under way at once, as many as the operator has.
 const AT_ONCE: usize = 16;
+/// How long a program is left alone before its memory is that of one at rest.
+const REST: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_nodes_with_pods() {
@@ -26,6 +32,8 @@ async fn a_hundred_nodes_with_pods() {
     let names: Vec<_> = (0..NODES).map(|index| format!("bench-{index}")).collect();
     let operators = processes("fateh-operator");
     assert!(!operators.is_empty(), "the operator runs on this machine");
+    tokio::time::sleep(REST).await;
+    let hub_idle = resident("fateh-hub");
     let processor = |pids: &[u32]| pids.iter().map(|pid| program::processor_time(*pid)).sum::<u64>();
     let before = processor(&operators);
     let started = Instant::now();
@@ -46,6 +54,8 @@ async fn a_hundred_nodes_with_pods() {
     let operated = started.elapsed().as_secs_f64();
     let used = processor(&operators) - before;
     let peak = operators.iter().map(|pid| program::memory(*pid, "VmHWM:")).max().unwrap();
+    tokio::time::sleep(REST).await;
+    let node_idle = resident("node-runtime");
 
     let system = Api::<Deployment>::namespaced(client.clone(), "fateh-system");
     let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
@@ -82,6 +92,9 @@ async fn a_hundred_nodes_with_pods() {
     for (what, value, unit, goal) in [
         ("operator: most resident memory", peak as f64 / 1000.0, "MB", "20"),
         ("operator: processor time for each node", used as f64 / NODES as f64, "ms", ""),
+        ("hub: resident memory in its pod, idle", percentile(&hub_idle, 50), "MB", "12"),
+        ("node-runtime: resident memory in their pods, idle, p50", percentile(&node_idle, 50), "MB", "10"),
+        ("node-runtime: resident memory in their pods, idle, most", percentile(&node_idle, 100), "MB", "10"),
     ] {
         figures.add(what, value, unit, goal);
     }
@@ -93,6 +106,12 @@ fn processes(name: &str) -> Vec<u32> {
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     all.filter(|pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name))
         .collect()
+}
+
+/// What each process with this name has in memory, in MB.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn resident(name: &str) -> Vec<f64> {
+    processes(name).into_iter().map(|pid| program::memory(pid, "VmRSS:") as f64 / 1000.0).collect()
 }
 
 /// Waits until as many as there are nodes have got there.

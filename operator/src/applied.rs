@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt::Debug,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use fateh_crds::{LocalNode, NODE_LABEL};
@@ -82,12 +82,38 @@ impl Names {
     }
 }
 
-/// As many as a node has, and itself, so that none holds room for twice as many.
-const CHILDREN: usize = 18;
-
-/// Children by the name of their node.
+/// What is known of the children of all nodes.
 #[derive(Debug, Default)]
-pub struct Applied(Mutex<HashMap<String, Vec<(ChildKind, Entry)>>>);
+pub struct Applied(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The kinds that there are. An entry lies where its kind does, and need not say which it is.
+    kinds: Vec<ChildKind>,
+    /// By the hash of a node's name, of which there are thousands.
+    nodes: HashMap<u64, Vec<Entry>>,
+}
+
+impl Known {
+    fn place(&mut self, kind: ChildKind) -> usize {
+        self.kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
+            self.kinds.push(kind);
+            self.kinds.len() - 1
+        })
+    }
+
+    fn entry(&mut self, node: &str, kind: ChildKind) -> &mut Entry {
+        let place = self.place(kind);
+        let all = self.kinds.len();
+        let entries = self.nodes.entry(hash(&node)).or_default();
+        if entries.len() <= place {
+            // All that it will have, and not room for twice as many.
+            entries.reserve_exact(all - entries.len());
+            entries.resize(all, Entry::default());
+        }
+        &mut entries[place]
+    }
+}
 
 impl Applied {
     /// Notes that a pass begins with `node`. If it is older than one before it, etcd was restored: what was left is not
@@ -147,35 +173,35 @@ impl Applied {
 
     /// Notes that a child is gone.
     pub fn gone(&self, node: &str, kind: ChildKind) {
-        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entries) = children.get_mut(node) {
-            entries.retain(|(of, _)| *of != kind);
+        let mut known = self.known();
+        let place = known.place(kind);
+        if let Some(entry) = known.nodes.get_mut(&hash(&node)).and_then(|entries| entries.get_mut(place)) {
+            *entry = Entry::default();
         }
     }
 
     /// Notes that of this kind only these nodes have a child.
     pub fn only(&self, kind: ChildKind, nodes: &Names) {
-        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, entries) in children.iter_mut().filter(|(node, _)| !nodes.contain(node)) {
-            entries.retain(|(of, _)| *of != kind);
+        let mut known = self.known();
+        let place = known.place(kind);
+        for (_, entries) in known.nodes.iter_mut().filter(|(node, _)| !nodes.0.contains(node)) {
+            if let Some(entry) = entries.get_mut(place) {
+                *entry = Entry::default();
+            }
         }
     }
 
     /// Forgets a node.
     pub fn forget(&self, node: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+        self.known().nodes.remove(&hash(&node));
     }
 
     fn with<T>(&self, node: &str, kind: ChildKind, change: impl FnOnce(&mut Entry) -> T) -> T {
-        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = children.entry(node.to_owned()).or_insert_with(|| Vec::with_capacity(CHILDREN));
-        if let Some((_, entry)) = entries.iter_mut().find(|(of, _)| *of == kind) {
-            return change(entry);
-        }
-        let mut entry = Entry::default();
-        let result = change(&mut entry);
-        entries.push((kind, entry));
-        result
+        change(self.known().entry(node, kind))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What is asked, by number: whether it writes, and the request's bytes.
@@ -116,34 +117,56 @@ pub fn send(target: &Arc<Target>, clients: usize, rate: Option<f64>, requests: u
 }
 
 /// Offers more than can be done: `rate` requests a second over so many connections, all from one thread, because what
-/// the client takes of the two cores is lost to the node. The requests, and how long it took to offer them.
-pub fn flood(target: Arc<Target>, connections: usize, rate: f64, requests: u64, first: u64) -> (Vec<Done>, Duration) {
+/// the client takes of the two cores is lost to the node. As a proxy does, it takes the connection that came free last.
+/// The requests, and how long it took to offer them.
+pub fn flood(target: &Target, connections: usize, rate: f64, requests: u64, first: u64) -> (Vec<Done>, Duration) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let next = AtomicU64::new(0);
+        let mut idle: Vec<_> = (0..connections).map(|_| Pooled::default()).collect();
+        let (mut asked, mut done, mut next) = (FuturesUnordered::new(), Vec::new(), 0);
+        let mut tick = tokio::time::interval(Duration::from_millis(1));
         let started = Instant::now();
-        let clients = (0..connections).map(|_| async {
-            let (mut stream, mut done, mut buffer) = (None, Vec::new(), Vec::new());
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= requests {
-                    return done;
+        while next < requests || !asked.is_empty() {
+            tokio::select! {
+                biased;
+                _ = tick.tick(), if next < requests => {}
+                Some((connection, one)) = asked.next() => {
+                    idle.push(connection);
+                    done.push(one);
                 }
-                #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-                let due = started + Duration::from_secs_f64(number as f64 / rate);
-                tokio::time::sleep_until(due.into()).await;
-                let (write, text) = (target.script)(first + number);
-                let status = exchange(&target, &mut stream, &text, &mut buffer).await;
-                if status.is_err() {
-                    stream = None;
-                }
-                let status = status.unwrap_or(0);
-                done.push(Done { write, status, milliseconds: due.elapsed().as_secs_f64() * 1000.0 });
             }
-        });
-        let done = futures::future::join_all(clients).await;
-        (done.into_iter().flatten().collect(), started.elapsed())
+            while next < requests {
+                #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+                let due = started + Duration::from_secs_f64(next as f64 / rate);
+                if due > Instant::now() {
+                    break;
+                }
+                let Some(connection) = idle.pop() else { break };
+                asked.push(connection.ask(target, first + next, due));
+                next += 1;
+            }
+        }
+        (done, started.elapsed())
     })
+}
+
+/// A connection between two requests.
+#[derive(Default)]
+struct Pooled {
+    stream: Option<tokio::net::TcpStream>,
+    buffer: Vec<u8>,
+}
+
+impl Pooled {
+    async fn ask(mut self, target: &Target, number: u64, due: Instant) -> (Self, Done) {
+        let (write, text) = (target.script)(number);
+        let status = exchange(target, &mut self.stream, &text, &mut self.buffer).await;
+        if status.is_err() {
+            self.stream = None;
+        }
+        let milliseconds = due.elapsed().as_secs_f64() * 1000.0;
+        (self, Done { write, status: status.unwrap_or(0), milliseconds })
+    }
 }
 
 async fn exchange(

@@ -5,16 +5,12 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Bytes,
-    error_handling::HandleErrorLayer,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    middleware::{self, Next},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
     routing::get,
 };
-use tower::{
-    BoxError, ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, timeout::TimeoutLayer,
-};
+use tower::ServiceBuilder;
 use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
@@ -25,8 +21,9 @@ use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::{
-    error::{ApiError, NOT_FOUND, OVERLOADED},
-    metrics::{self, Requests},
+    admission::Admission,
+    error::{ApiError, NOT_FOUND},
+    metrics::Requests,
     openapi,
 };
 use crate::telemetry::traces;
@@ -62,23 +59,26 @@ pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, reque
         .route("/api/openapi.json", get(async move || (json, description)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        // Within what sheds load: a request that is refused costs as little as it can.
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(note_answer).on_failure(()))
+        // Within what may refuse: a request that is refused costs as little as it can.
         .layer(
             ServiceBuilder::new()
-                .layer(HandleErrorLayer::new(refuse))
-                .layer(LoadShedLayer::new())
-                .layer(GlobalConcurrencyLimitLayer::new(MAX_IN_FLIGHT))
-                .layer(TimeoutLayer::new(REQUEST_DEADLINE)),
+                .layer(
+                    TraceLayer::new_for_http()
+                        .make_span_with(span)
+                        .on_request(())
+                        .on_response(note_answer)
+                        .on_failure(()),
+                )
+                .layer(DefaultBodyLimit::max(MAX_BODY)),
         )
-        .layer(middleware::from_fn(secure))
-        .layer(middleware::from_fn_with_state(requests, metrics::count))
         .layer(
             ServiceBuilder::new()
                 .map_request(forget_strange_id)
                 .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-                .layer(PropagateRequestIdLayer::x_request_id()),
+                .layer(PropagateRequestIdLayer::x_request_id())
+                .layer(requests)
+                .map_response(secured)
+                .layer(Admission::new(MAX_IN_FLIGHT, REQUEST_DEADLINE)),
         )
         .with_state(state)
 }
@@ -93,8 +93,7 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000")),
 ];
 
-async fn secure(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+fn secured(mut response: Response) -> Response {
     for (name, value) in SECURITY_HEADERS {
         response.headers_mut().entry(name).or_insert(value);
     }
@@ -131,12 +130,4 @@ async fn not_found(request: Request) -> Response {
 
 async fn method_not_allowed(request: Request) -> Response {
     ApiError::Refused(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").respond(request.headers())
-}
-
-/// What the layers refuse before a handler is reached.
-async fn refuse(headers: HeaderMap, error: BoxError) -> Response {
-    if error.is::<tower::timeout::error::Elapsed>() {
-        return ApiError::Refused(StatusCode::GATEWAY_TIMEOUT, "timeout").respond(&headers);
-    }
-    OVERLOADED.respond(&headers)
 }

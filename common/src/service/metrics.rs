@@ -1,10 +1,14 @@
 //! What every service measures: requests by route, and connections to the database.
 
-use std::time::Instant;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
+    extract::{MatchedPath, Request},
     response::Response,
 };
 use prometheus::{
@@ -12,6 +16,7 @@ use prometheus::{
     core::{Collector, Desc},
     proto::MetricFamily,
 };
+use tower::{Layer, Service};
 
 use super::database::Database;
 
@@ -68,17 +73,49 @@ impl Collector for Connections {
     }
 }
 
-/// Counts a request by the route that it matched, so that a label never holds what a client chose.
-pub async fn count(State(requests): State<Requests>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = match request.method().as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known.to_owned(),
-        _ => "other".to_owned(),
-    };
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let response = next.run(request).await;
-    let status = response.status();
-    let labels = [method.as_str(), route.as_str(), status.as_str()];
-    requests.0.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
-    response
+impl<S> Layer<S> for Requests {
+    type Service = Counting<S>;
+
+    fn layer(&self, inner: S) -> Counting<S> {
+        Counting { inner, requests: self.clone() }
+    }
+}
+
+/// Counts requests by the route that they matched, so that a label never holds what a client chose.
+#[derive(Clone)]
+pub struct Counting<S> {
+    inner: S,
+    requests: Requests,
+}
+
+impl<S> Service<Request> for Counting<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+            .into_iter()
+            .find(|known| *known == request.method().as_str());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let answer = self.inner.call(request);
+        let requests = self.requests.clone();
+        Box::pin(async move {
+            let answer = answer.await?;
+            let route = route.as_ref().map_or("none", MatchedPath::as_str);
+            let status = answer.status();
+            let labels = [method.unwrap_or("other"), route, status.as_str()];
+            requests.0.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
+            Ok(answer)
+        })
+    }
 }
