@@ -116,10 +116,10 @@ async fn overload(target: &Arc<Target>, bare: f64, figures: &mut Figures) {
     let mut rounds = OFFERED.map(|_| (Vec::new(), Vec::new(), Vec::new()));
     for _ in 0..ROUNDS {
         for ((times_over, _), (offered, shares, refusals)) in OFFERED.iter().zip(&mut rounds) {
-            let (done, took, requests) = flood_with(target, before * times_over, &mut first).await;
+            let (done, took) = flood_with(target, before * times_over, &mut first).await;
             let after = saturate(target, &mut first);
             let could = f64::midpoint(before, after);
-            offered.push(requests as f64 / took.as_secs_f64() / could);
+            offered.push(done.len() as f64 / took.as_secs_f64() / could);
             shares.push(goodput(&done, took) / could * 100.0);
             refusals.extend(times(&done, |one| one.status == 503));
             saturations.push(after);
@@ -148,13 +148,12 @@ fn saturate(target: &Arc<Target>, first: &mut u64) -> f64 {
     goodput(&done, started.elapsed())
 }
 
-/// So many requests a second for a while: them, how long it took, and how many they were.
+/// So many requests a second for a while: them, and how long it took.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and far below 2^53")]
-async fn flood_with(target: &Arc<Target>, rate: f64, first: &mut u64) -> (Vec<Done>, Duration, u64) {
+async fn flood_with(target: &Arc<Target>, rate: f64, first: &mut u64) -> (Vec<Done>, Duration) {
     let requests = (rate * FLOOD.as_secs_f64()) as u64;
     let (flooded, from) = (Arc::clone(target), *first);
     *first += requests;
     let flooding = tokio::task::spawn_blocking(move || flood(&flooded, 1000, rate, requests, from));
-    let (done, took) = flooding.await.unwrap();
-    (done, took, requests)
+    flooding.await.unwrap()
 }
