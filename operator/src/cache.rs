@@ -1,5 +1,5 @@
-//! A cache of what each node has one of in its namespace. kube's own keeps the object's names, UID and version once more
-//! beside each object, and all of them twice during a listing: of thousands, that is most of it.
+//! A cache of nodes, or of what each node has one of in its namespace. kube's own keeps the object's names, UID and version
+//! once more beside each object, and all of them twice during a listing: of thousands, that is most of it.
 
 use std::{
     borrow::Borrow,
@@ -13,25 +13,25 @@ use kube::runtime::watcher::{self, Event};
 
 use crate::applied::Names;
 
-/// Something that lies in a namespace, alone of its kind.
-pub trait Namespaced {
-    /// The namespace.
-    fn namespace(&self) -> &str;
+/// Something that one name tells from all others of its kind: its own, or that of the namespace where it is alone.
+pub trait Keyed {
+    /// The name.
+    fn key(&self) -> &str;
 }
 
-/// What is known, by namespace. Clones show the same.
+/// What is known, by name. Clones show the same.
 #[derive(Debug)]
 pub struct Cache<T>(Arc<RwLock<HashSet<Entry<T>>>>);
 
 #[derive(Debug)]
 struct Entry<T>(Arc<T>);
 
-impl<T: Namespaced> Cache<T> {
-    /// What lies in a namespace.
+impl<T: Keyed> Cache<T> {
+    /// What has that name.
     #[must_use]
-    pub fn get(&self, namespace: &str) -> Option<Arc<T>> {
+    pub fn get(&self, key: &str) -> Option<Arc<T>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(namespace).map(|entry| Arc::clone(&entry.0))
+        known.get(key).map(|entry| Arc::clone(&entry.0))
     }
 
     /// All of it, in no order.
@@ -61,15 +61,15 @@ impl<T: Namespaced> Cache<T> {
         match event {
             Event::Init => *listing = Names::default(),
             Event::InitApply(it) => {
-                listing.add(it.namespace());
+                listing.add(it.key());
                 known.replace(Entry(Arc::new(it.clone())));
             }
             Event::InitDone => {
                 let listed = std::mem::take(listing);
-                known.retain(|entry| listed.contain(entry.0.namespace()));
+                known.retain(|entry| listed.contain(entry.0.key()));
             }
             Event::Apply(it) => drop(known.replace(Entry(Arc::new(it.clone())))),
-            Event::Delete(it) => drop(known.remove(it.namespace())),
+            Event::Delete(it) => drop(known.remove(it.key())),
         }
     }
 }
@@ -86,26 +86,26 @@ impl<T> Clone for Cache<T> {
     }
 }
 
-// An entry is found by its namespace, so that no key is kept beside it.
-impl<T: Namespaced> Borrow<str> for Entry<T> {
+// An entry is found by its name, so that no key is kept beside it.
+impl<T: Keyed> Borrow<str> for Entry<T> {
     fn borrow(&self) -> &str {
-        self.0.namespace()
+        self.0.key()
     }
 }
 
-impl<T: Namespaced> Hash for Entry<T> {
+impl<T: Keyed> Hash for Entry<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.namespace().hash(state);
+        self.0.key().hash(state);
     }
 }
 
-impl<T: Namespaced> PartialEq for Entry<T> {
+impl<T: Keyed> PartialEq for Entry<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.namespace() == other.0.namespace()
+        self.0.key() == other.0.key()
     }
 }
 
-impl<T: Namespaced> Eq for Entry<T> {}
+impl<T: Keyed> Eq for Entry<T> {}
 
 #[cfg(test)]
 mod tests {
@@ -116,8 +116,8 @@ mod tests {
     #[derive(Clone, Debug)]
     struct Thing(&'static str, i32);
 
-    impl Namespaced for Thing {
-        fn namespace(&self) -> &str {
+    impl Keyed for Thing {
+        fn key(&self) -> &str {
             self.0
         }
     }

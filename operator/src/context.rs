@@ -51,7 +51,7 @@ pub struct Context {
     /// DatabaseServers, as watched.
     pub database_servers: Store<DatabaseServer>,
     /// LocalNodes in brief, as watched.
-    pub nodes: Store<NodeSummary>,
+    pub nodes: Cache<NodeSummary>,
     /// Cancelled when the first listing of LocalNodes is in the cache.
     pub nodes_filled: CancellationToken,
     /// Where nodes were placed a moment ago.

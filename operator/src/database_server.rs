@@ -28,7 +28,7 @@ use crate::{
     hub,
     kubernetes::{apply_status, has_finalizer, put_finalizer, remove_finalizer},
     local_node::{Load, connect, connections_allowed, full, loads},
-    node_summary::NodeSummary,
+    node_summary::{NodeSummary, WatchedNode},
     settings::HubSettings,
 };
 
@@ -90,7 +90,7 @@ async fn ask(context: &Context, server: &Arc<DatabaseServer>) -> Result<ServerFa
     let connection = connect(context, Arc::clone(server)).await?.server;
     let facts = connection.facts().await?;
     let name = server.name_any();
-    let nodes = context.nodes.state();
+    let nodes = context.nodes.all();
     let mut comparison = Comparison::of(&nodes, &name, &context.cluster);
     connection.survey(|row| comparison.take(row)).await?;
     for (node, drift) in comparison.finish() {
@@ -115,7 +115,7 @@ impl<'a> Comparison<'a> {
     fn of(nodes: &'a [Arc<NodeSummary>], server: &str, cluster: &'a str) -> Self {
         let settled = nodes.iter().filter_map(|node| {
             let placed = node.placed.as_ref().filter(|placed| &*placed.server == server)?;
-            (placed.settled && !node.is_leaving()).then_some((&*placed.database, node.as_ref()))
+            (placed.settled && !node.is_leaving).then_some((&*placed.database, node.as_ref()))
         });
         Self { cluster, unseen: settled.collect(), drifted: Vec::new() }
     }
@@ -135,7 +135,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn compare(&mut self, node: &NodeSummary, row: &Catalog) {
-        let mark = Mark { node: node.uid().unwrap_or_default(), cluster: self.cluster.to_owned() };
+        let mark = Mark { node: node.uid.to_string(), cluster: self.cluster.to_owned() };
         let drift = row.drift(&Wanted {
             family: Schema::of_nodes().family,
             mark: &mark,
@@ -143,7 +143,7 @@ impl<'a> Comparison<'a> {
             may_sign_in: node.state != NodeState::Inactive,
         });
         if !drift.is_empty() {
-            self.drifted.push((node.name_any(), drift));
+            self.drifted.push((node.name.to_string(), drift));
         }
     }
 }
@@ -173,7 +173,7 @@ async fn ensure_hub(context: &Context, hub: &HubSettings, server: &Arc<DatabaseS
 
 /// What is placed on the server; none before the LocalNodes are known.
 fn load(context: &Context, server: &DatabaseServer) -> Option<Load> {
-    let loads = context.nodes_filled.is_cancelled().then(|| loads(&context.nodes.state()))?;
+    let loads = context.nodes_filled.is_cancelled().then(|| loads(&context.nodes.all()))?;
     let mut load = loads.get(&server.name_any()).copied().unwrap_or_default();
     load.connections += hub::settings_for(context, server).map_or(0, |hub| i64::from(hub.connection_limit));
     Some(load)
@@ -186,8 +186,8 @@ async fn release(context: &Context, server: &DatabaseServer) -> Result<bool, Fai
         return Ok(true);
     }
     // Asked anew: the cache may not show a node that was placed a moment ago.
-    let nodes = Api::<NodeSummary>::all(context.client.clone()).list(&ListParams::default()).await;
-    let nodes: Vec<_> = nodes.map_err(kubernetes(act))?.items.into_iter().map(Arc::new).collect();
+    let nodes = Api::<WatchedNode>::all(context.client.clone()).list(&ListParams::default()).await;
+    let nodes: Vec<_> = nodes.map_err(kubernetes(act))?.items.into_iter().map(|node| Arc::new(node.into())).collect();
     if hub::settings_for(context, server).is_some() || loads(&nodes).contains_key(&server.name_any()) {
         return Ok(false);
     }
@@ -314,6 +314,7 @@ async fn tell(context: &Context, server: &DatabaseServer, previous: &DatabaseSer
 
 #[cfg(test)]
 mod tests {
+    use fateh_crds::LocalNode;
     use serde_json::json;
 
     use super::*;
@@ -402,7 +403,7 @@ mod tests {
                         "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
                 },
             });
-            Arc::new(serde_json::from_value::<NodeSummary>(node).unwrap())
+            Arc::new(NodeSummary::from(serde_json::from_value::<LocalNode>(node).unwrap()))
         };
         let nodes = [
             node("settled", "default", "True"),

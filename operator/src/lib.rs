@@ -29,6 +29,7 @@ pub mod settings;
 pub mod throttle;
 pub mod trial;
 mod watch;
+mod work_queue;
 
 pub use run::{RunError, run};
 pub use settings::Settings;

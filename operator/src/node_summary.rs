@@ -8,15 +8,21 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt, api::ObjectMeta};
 use serde::Deserialize;
 
-use crate::{conditions, kubernetes::has_finalizer, news::hash, watch};
+use crate::{cache::Keyed, conditions, kubernetes::has_finalizer, news::hash, watch};
 
-/// A LocalNode in brief. It is read as one, so that a listing never holds whole ones either.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "LocalNode")]
+/// A LocalNode in brief.
+#[derive(Clone, Debug)]
 pub struct NodeSummary {
-    /// Name, UID, generation, the times of creation and deletion, and the version, from which a watch goes on; nothing
-    /// else.
-    metadata: ObjectMeta,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its UID.
+    pub uid: Box<str>,
+    /// Counts what is asked for.
+    pub generation: Option<i64>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub is_leaving: bool,
     /// Its labels, in order. Not a map, which holds room for eleven.
     labels: Box<[(Box<str>, Box<str>)]>,
     /// A hash of its annotations, without kubectl's own.
@@ -64,20 +70,15 @@ pub struct Reporting {
 }
 
 impl NodeSummary {
-    /// Whether the node is being deleted.
+    /// What tells an older node from a younger one.
     #[must_use]
-    pub fn is_leaving(&self) -> bool {
-        self.metadata.deletion_timestamp.is_some()
+    pub fn age(&self) -> (Option<Timestamp>, &str) {
+        (self.created_at, &self.uid)
     }
 
     /// Its labels, in order.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().map(|(key, value)| (&**key, &**value))
-    }
-
-    /// Forgets the version, once the watch has passed: a cache would keep it twice.
-    pub fn forget_version(&mut self) {
-        self.metadata.resource_version = None;
     }
 
     /// Whether status says that it reports.
@@ -113,15 +114,11 @@ impl From<LocalNode> for NodeSummary {
         });
         let labels = node.metadata.labels.unwrap_or_default();
         Self {
-            metadata: ObjectMeta {
-                name: node.metadata.name,
-                uid: node.metadata.uid,
-                generation,
-                resource_version: node.metadata.resource_version,
-                creation_timestamp: node.metadata.creation_timestamp,
-                deletion_timestamp: node.metadata.deletion_timestamp,
-                ..ObjectMeta::default()
-            },
+            name: node.metadata.name.unwrap_or_default().into(),
+            uid: node.metadata.uid.unwrap_or_default().into(),
+            generation,
+            created_at: node.metadata.creation_timestamp.map(|time| time.0),
+            is_leaving: node.metadata.deletion_timestamp.is_some(),
             labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
             annotations,
             held: held || status.observed_generation.is_none(),
@@ -137,7 +134,39 @@ impl From<LocalNode> for NodeSummary {
     }
 }
 
-impl Resource for NodeSummary {
+impl Keyed for NodeSummary {
+    fn key(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A LocalNode as lists and watches read it, so that they never hold whole ones either.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "LocalNode")]
+pub struct WatchedNode {
+    /// Name, and the version from which a watch goes on; nothing else.
+    metadata: ObjectMeta,
+    summary: NodeSummary,
+}
+
+impl From<LocalNode> for WatchedNode {
+    fn from(node: LocalNode) -> Self {
+        let metadata = ObjectMeta {
+            name: node.metadata.name.clone(),
+            resource_version: node.metadata.resource_version.clone(),
+            ..ObjectMeta::default()
+        };
+        Self { metadata, summary: node.into() }
+    }
+}
+
+impl From<WatchedNode> for NodeSummary {
+    fn from(node: WatchedNode) -> Self {
+        node.summary
+    }
+}
+
+impl Resource for WatchedNode {
     type DynamicType = ();
     type Scope = <LocalNode as Resource>::Scope;
 
@@ -167,19 +196,21 @@ mod tests {
 
     use super::*;
 
-    fn read(metadata: Value, status: Value) -> NodeSummary {
+    fn watched(metadata: Value, status: Value) -> WatchedNode {
         let spec = json!({"displayName": "a", "region": "b", "adminEmail": "a@b.cd"});
         serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
     }
 
+    fn read(metadata: Value, status: Value) -> NodeSummary {
+        watched(metadata, status).into()
+    }
+
     #[test]
-    fn a_watch_can_go_on_from_a_summary() {
-        let node = read(json!({"name": "riyadh", "uid": "u", "resourceVersion": "7", "generation": 2}), json!({}));
-        assert_eq!(
-            (node.name_any(), node.uid(), node.resource_version()),
-            ("riyadh".into(), Some("u".into()), Some("7".into()))
-        );
-        assert_eq!(node.metadata.generation, Some(2));
+    fn a_watch_can_go_on_from_what_is_read() {
+        let node = watched(json!({"name": "riyadh", "uid": "u", "resourceVersion": "7", "generation": 2}), json!({}));
+        assert_eq!((node.name_any(), node.resource_version()), ("riyadh".into(), Some("7".into())));
+        let node = NodeSummary::from(node);
+        assert_eq!((&*node.name, &*node.uid, node.generation), ("riyadh", "u", Some(2)));
     }
 
     #[test]

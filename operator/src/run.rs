@@ -37,7 +37,7 @@ use crate::{
     leadership::{Candidate, Fence},
     local_node::{self, Placements, Watches},
     metrics::{Metrics, fleet},
-    node_summary::NodeSummary,
+    node_summary::{NodeSummary, WatchedNode},
     rollout::Rollouts,
     settings::Settings,
     throttle::Throttle,
@@ -101,7 +101,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
 
 /// The operator's metrics, the fleet's figures among them.
 fn metrics(
-    nodes: Store<NodeSummary>,
+    nodes: Cache<NodeSummary>,
     servers: Store<DatabaseServer>,
     distributions: Store<ContentDistribution>,
 ) -> Result<Metrics, prometheus::Error> {
@@ -156,13 +156,12 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let all_servers = watch::events(Api::<DatabaseServer>::all(client.clone()), everything(), resync);
     let watched_servers =
         watch::note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
-    let (nodes, nodes_writer) = reflector::store();
-    let all_nodes = watch::events(Api::<NodeSummary>::all(client.clone()), everything(), resync)
-        .modify(NodeSummary::forget_version);
+    let nodes = Cache::default();
+    let all_nodes = watch::reduced(watch::events(Api::<WatchedNode>::all(client.clone()), everything(), resync));
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let rollouts = Rollouts::new(&client, &settings).map_err(RunError::Hub)?;
     let of_nodes = rollouts.signals.clone();
-    let watched_nodes = watch::note_filled(all_nodes.reflect(nodes_writer), &caches.nodes_filled)
+    let watched_nodes = watch::note_filled(nodes.fill(all_nodes), &caches.nodes_filled)
         .inspect_ok(move |event| of_nodes.nodes(event))
         .applied_objects();
     let reports = Cache::default();
@@ -192,7 +191,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         clock: clock.clone(),
         servers: Servers::new(Schema::of_nodes(), fence),
         database_servers: servers.clone(),
-        nodes: nodes.clone(),
+        nodes,
         nodes_filled,
         placements: Placements::default(),
         applied: Applied::default(),
@@ -222,7 +221,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         () = servers_filled.cancelled() => {}
         () = stop.cancelled() => {}
     }
-    let watches = Watches { nodes: watched_nodes, store: nodes, reports: watched_reports, woken };
+    let watches = Watches { nodes: watched_nodes, reports: watched_reports, woken };
     tasks.spawn(local_node::run(Arc::clone(&context), watches, stop.clone()));
     tasks.spawn(rollouts.run(context, stop.clone()));
     tasks.close();

@@ -29,7 +29,7 @@ pub struct Settings {
     #[arg(long, env = "FATEH_MANAGEMENT_ADDRESS", default_value = "0.0.0.0:8081")]
     pub management_address: SocketAddr,
     /// Reconciles of LocalNodes at once.
-    #[arg(long, env = "FATEH_CONCURRENCY", default_value_t = 16)]
+    #[arg(long, env = "FATEH_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// Whether several operators elect a leader; without it there must be only one.
     #[arg(long, env = "FATEH_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]

@@ -10,7 +10,6 @@ use kube::{
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
-        reflector::{Lookup, ObjectRef, Store},
         watcher::{self, Event, watcher},
     },
 };
@@ -21,7 +20,6 @@ use crate::{
     applied::{Applied, ChildKind, Names, Sight, version},
     context::Context,
     news::{News, hash},
-    node_summary::NodeSummary,
 };
 
 /// Objects in one answer to a listing. All kinds are listed at once when the operator starts; pages as long as the
@@ -77,22 +75,25 @@ where
     })
 }
 
-/// Objects that are not as they were when they were last seen, or are others of that name, as far as is looked at. kube's
-/// own filter keeps names as well, ten times as much.
-pub fn changes<K, S>(
-    objects: S,
+/// The names of objects that are not as they were when they were last seen, as far as is looked at. kube's own filter
+/// keeps all names, ten times as much.
+pub fn changes<K>(
+    kind: &'static str,
+    objects: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    name: impl Fn(&K) -> Option<&str> + Send + 'static,
     looked_at: impl Fn(&K) -> u64 + Send + 'static,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+) -> impl Stream<Item = String> + Send + 'static
 where
-    K: Lookup + Send + 'static,
-    S: Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    K: Send + 'static,
 {
     let mut news = News::default();
-    objects.filter(move |object| {
-        let is_news = object.as_ref().map_or(true, |object| {
-            news.are_in(&(object.namespace(), object.name()), &(object.uid(), looked_at(object)))
+    objects.filter_map(move |object| {
+        let object = object.inspect_err(|error| tracing::warn!(kind, %error, "a watch failed")).ok();
+        let name = object.as_ref().and_then(|object| {
+            let name = name(object)?;
+            news.are_in(&name, &looked_at(object)).then(|| name.to_owned())
         });
-        future::ready(is_news)
+        future::ready(name)
     })
 }
 
@@ -124,8 +125,7 @@ pub fn children(
     context: &Arc<Context>,
     resource: ApiResource,
     child: Child,
-    nodes: Store<NodeSummary>,
-) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
+) -> impl Stream<Item = String> + Send + 'static {
     let mut seen = Seen::default();
     let kind = ChildKind::new(&resource.kind, child.name.unwrap_or_default());
     let config = match child.name {
@@ -148,10 +148,9 @@ pub fn children(
                 Event::Apply(it) => Step::Changed(slug(&it), sight(&it, child.heed)),
                 Event::Delete(it) => Step::Deleted(slug(&it)),
             };
-            let all = || nodes.state().iter().map(|node| node.name_any()).collect();
+            let all = || context.nodes.all().iter().map(|node| node.name.to_string()).collect();
             stream::iter(seen.take(step, kind, child.heed, &context.applied, all))
         })
-        .map(|slug| ObjectRef::new(&slug))
 }
 
 /// Which child is watched, and what of it is heeded.
@@ -261,8 +260,10 @@ mod tests {
         };
         let told = [("a", "1", 1), ("a", "1", 1), ("b", "2", 1), ("a", "1", 2), ("a", "3", 2), ("b", "2", 1)];
         let objects = stream::iter(told.map(|(name, uid, generation)| Ok(object(name, uid, generation))));
-        let news = changes(objects, |object: &Namespace| hash(&object.metadata.generation));
-        let news = news.map(|object| object.unwrap().name_any()).collect::<Vec<_>>().await;
+        let looked_at = |object: &Namespace| hash(&(&object.metadata.uid, object.metadata.generation));
+        let news = changes("Namespace", objects, |object| object.metadata.name.as_deref(), looked_at)
+            .collect::<Vec<_>>()
+            .await;
         assert_eq!(news, ["a", "b", "a", "a"]);
     }
 

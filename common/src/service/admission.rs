@@ -5,14 +5,15 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
+    body::Bytes,
     extract::Request,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, response::Parts},
     response::{IntoResponse, Response},
 };
 use tokio::sync::Semaphore;
@@ -20,6 +21,25 @@ use tower::{Layer, Service};
 
 use super::error::{ApiError, Failed, OVERLOADED};
 use crate::envelope::Language;
+
+/// The refusal in each language, written once.
+struct Refusals {
+    arabic: (Parts, Bytes),
+    english: (Parts, Bytes),
+}
+
+static REFUSALS: LazyLock<Refusals> = LazyLock::new(|| Refusals {
+    arabic: OVERLOADED.written(Language::Arabic),
+    english: OVERLOADED.written(Language::English),
+});
+
+fn refuse(headers: &HeaderMap) -> Response {
+    let (parts, body) = match Language::negotiate(headers) {
+        Language::Arabic => &REFUSALS.arabic,
+        Language::English => &REFUSALS.english,
+    };
+    Response::from_parts(parts.clone(), body.clone().into())
+}
 
 /// The places for requests under way, shared by all routes.
 #[derive(Clone)]
@@ -66,7 +86,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let Admission { places, deadline } = &self.admission;
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-            return Box::pin(std::future::ready(Ok(OVERLOADED.respond(request.headers()))));
+            return Box::pin(std::future::ready(Ok(refuse(request.headers()))));
         };
         let language = Language::negotiate(request.headers());
         let answer = tokio::time::timeout(*deadline, self.inner.call(request));
@@ -120,6 +140,21 @@ mod tests {
         drop(left);
         go.notify_one();
         assert_eq!(ask(service).await, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_speaks_the_language_that_is_asked_for_and_says_when_to_come_again() {
+        let places = Admission::new(0, Duration::MAX);
+        let service = places.layer(service_fn(async |_: Request| Ok(Response::default())));
+        for (language, message) in [("ar", "الخدمة"), ("en", "The service")] {
+            let request = Request::builder().header("accept-language", language).body(Body::empty()).unwrap();
+            let Ok(answer) = service.clone().oneshot(request).await;
+            assert_eq!(answer.headers()["retry-after"], "1");
+            assert_eq!(answer.headers()["content-type"], "application/json");
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert!(body.contains(message) && body.contains(r#""error":"overloaded""#), "{body}");
+        }
     }
 
     #[tokio::test]

@@ -31,7 +31,8 @@ use crate::telemetry::traces;
 const REQUEST_ID: &str = "x-request-id";
 /// A body is no larger, where a route does not say otherwise.
 const MAX_BODY: usize = 64 * 1024;
-const MAX_IN_FLIGHT: usize = 256;
+/// Eight times what saturates two cores: of more, each would only wait for the others.
+const MAX_IN_FLIGHT: usize = 128;
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Routes that describe themselves, to be merged into.

@@ -233,7 +233,7 @@ async fn routable(
     node: &ValidNode,
     pass: &mut Pass,
 ) -> Result<(ValidNode, Option<Failure>), Failure> {
-    let all = if node.extra_hosts.is_empty() { Vec::new() } else { context.nodes.state() };
+    let all = if node.extra_hosts.is_empty() { Vec::new() } else { context.nodes.all() };
     for younger in hosts::yielding(resource, &all) {
         // It may have served the host until now, and hears of this in no other way.
         let _ = context.wake.send(younger);

@@ -6,9 +6,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use fateh_crds::{ContentStatus, Items, LocalNode, namespace_of};
 use futures::{StreamExt, stream};
 use kube::{
-    Api, ResourceExt,
+    Api,
     api::{Patch, PatchParams},
-    runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
@@ -64,10 +63,10 @@ struct Count {
 
 impl Count {
     fn of(context: &Context, name: &str) -> Option<Self> {
-        let node = context.nodes.get(&ObjectRef::new(name))?;
+        let node = context.nodes.get(name)?;
         // Before its first pass, and in its last, status is the reconcile's alone.
         let said = node.content.clone()?;
-        if node.is_leaving() {
+        if node.is_leaving {
             return None;
         }
         let namespace = namespace_of(name);
@@ -78,13 +77,13 @@ impl Count {
     }
 
     async fn write(self, context: &Context) {
-        let name = self.node.name_any();
-        let part = json!({"metadata": {"uid": self.node.uid()}, "status": {"content": self.status}});
+        let name = &*self.node.name;
+        let part = json!({"metadata": {"uid": self.node.uid}, "status": {"content": self.status}});
         let api = Api::<LocalNode>::all(context.client.clone());
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        if let Err(error) = api.patch_status(&name, &parameters, &Patch::Merge(&part)).await {
+        if let Err(error) = api.patch_status(name, &parameters, &Patch::Merge(&part)).await {
             tracing::warn!(node = name, %error, "the count of content could not be written; a reconcile does it");
-            let _ = context.wake.send(name);
+            let _ = context.wake.send(name.to_owned());
         }
     }
 }

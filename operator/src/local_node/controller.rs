@@ -9,7 +9,7 @@ use fateh_crds::{
     CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NodeContent, NodeReport,
     Phase,
 };
-use futures::{Stream, StreamExt, future, stream};
+use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount},
@@ -21,16 +21,15 @@ use kube::{
     Api, Resource, ResourceExt,
     api::ApiResource,
     runtime::{
-        Controller, WatchStreamExt,
-        controller::{Action, Config},
+        WatchStreamExt,
         events::EventType,
-        reflector::{ObjectRef, Store},
         watcher::{self, Event},
     },
 };
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     apply, build,
@@ -43,15 +42,17 @@ use super::{
     validate::{ValidNode, validate},
 };
 use crate::{
+    cache::Cache,
     conditions,
     context::Context,
     database_server::hold_server,
     failure::{Disposition, Failure},
     gateway::{self, Gateway, HttpRoute},
     kubernetes::{apply_part, apply_status, find, has_finalizer, remove_finalizer},
-    news::{News, hash},
+    news::hash,
     node_summary::NodeSummary,
     watch::{self, Child, Heed},
+    work_queue::{Again, Terms, work},
 };
 
 const KIND: &str = "LocalNode";
@@ -66,8 +67,6 @@ const STALLED_RECHECK: Duration = Duration::from_secs(10);
 pub struct Watches<N, R> {
     /// Events of LocalNodes, which fill the cache.
     pub nodes: N,
-    /// The cache of LocalNodes.
-    pub store: Store<NodeSummary>,
     /// Changes of NodeReports.
     pub reports: R,
     /// Names of nodes that are to be looked at, from the context's `wake`.
@@ -80,44 +79,45 @@ where
     N: Stream<Item = Result<NodeSummary, watcher::Error>> + Send + 'static,
     R: Stream<Item = Result<Report, watcher::Error>> + Send + 'static,
 {
-    let Watches { nodes, store, reports, woken } = watches;
-    let changed_nodes = watch::changes(nodes, asked);
-    let mut news = News::default();
-    let changed_reports = reports.filter_map(move |report| {
-        let news = report.ok().filter(|report| news.are_in(&report.node(), &figures(report)));
-        future::ready(news.and_then(|report| report.node().map(ObjectRef::new)))
-    });
+    let Watches { nodes, reports, woken } = watches;
     let resync = context.settings.resync_interval;
     let servers = watch::events(Api::<DatabaseServer>::all(context.client.clone()), watcher::Config::default(), resync);
-    let changed_servers = watch::changes(servers.applied_objects(), server_state);
-    let all_nodes = store.clone();
-    let on_server = move |_: DatabaseServer| {
-        all_nodes.state().iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>()
-    };
-    let woken =
-        stream::unfold(woken, |mut woken| async move { woken.recv().await.map(|name| (ObjectRef::new(&name), woken)) });
-    Controller::for_stream(changed_nodes, store.clone())
-        .with_config(Config::default().concurrency(context.settings.concurrency))
-        .watches_stream(changed_servers, on_server)
-        .reconcile_on(changed_reports)
-        .reconcile_on(changed_children(&context, &store))
-        .reconcile_on(gateway_changes(&context, &store))
-        .reconcile_on(woken)
-        .reconcile_on(alarms(&context))
-        .reconcile_on(reporting::changes(Arc::clone(&context)))
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, error_policy, context)
-        .for_each(|_| future::ready(()))
-        .await;
+    let changed_servers = watch::changes(
+        "DatabaseServer",
+        servers.applied_objects(),
+        |server| server.metadata.name.as_deref(),
+        server_state,
+    );
+    let all_nodes = context.nodes.clone();
+    let asked = stream::select_all([
+        watch::changes(KIND, nodes, |node| Some(&node.name), asked).boxed(),
+        watch::changes("NodeReport", reports, Report::node, figures).boxed(),
+        changed_servers.flat_map(move |_| stream::iter(names(&all_nodes))).boxed(),
+        changed_children(&context).boxed(),
+        gateway_changes(&context).boxed(),
+        stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken))).boxed(),
+        alarms(&context).boxed(),
+        reporting::changes(Arc::clone(&context)).boxed(),
+    ]);
+    let terms =
+        Terms { concurrency: context.settings.concurrency.into(), begin: context.nodes_filled.clone(), end: stop };
+    work(asked, terms, |name| {
+        let context = Arc::clone(&context);
+        let span = tracing::info_span!("reconcile", node = &*name);
+        async move { reconcile(&context, &name).await }.instrument(span)
+    })
+    .await;
+}
+
+/// The names of all nodes.
+fn names(nodes: &Cache<NodeSummary>) -> Vec<String> {
+    nodes.all().iter().map(|node| node.name.to_string()).collect()
 }
 
 /// The nodes whose children changed or went, all kinds together.
-fn changed_children(
-    context: &Arc<Context>,
-    nodes: &Store<NodeSummary>,
-) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
+fn changed_children(context: &Arc<Context>) -> impl Stream<Item = String> + Send + 'static {
     let children = |resource: ApiResource, name: Option<&'static str>, heed: Heed| {
-        watch::children(context, resource, Child { name, heed }, nodes.clone()).boxed()
+        watch::children(context, resource, Child { name, heed }).boxed()
     };
     let node = Some(CHILD_NAME);
     // Not watched where nodes have Ingresses: the type may not be there.
@@ -144,16 +144,13 @@ fn changed_children(
 
 /// All nodes, each time that the Gateway at which they are routed begins or ceases to serve, or serves other hosts. How
 /// many routes are bound to it stands in its status too, and is no news.
-fn gateway_changes(
-    context: &Arc<Context>,
-    nodes: &Store<NodeSummary>,
-) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
+fn gateway_changes(context: &Arc<Context>) -> impl Stream<Item = String> + Send + 'static {
     let events = context.settings.routing.gateway.as_ref().map(|gateway| {
         let api = Api::<Gateway>::namespaced(context.client.clone(), &gateway.namespace);
         let named = watcher::Config::default().fields(&format!("metadata.name={}", gateway.name));
         watch::events(api, named, context.settings.resync_interval).boxed()
     });
-    let nodes = nodes.clone();
+    let nodes = context.nodes.clone();
     let serving = |gateway: &Gateway| gateway::serving(gateway).map(<[_]>::to_vec);
     let (mut known, mut listed) = (None, None);
     stream::iter(events).flatten().flat_map(move |event| {
@@ -176,14 +173,13 @@ fn gateway_changes(
         };
         // At the first listing every node is reconciled anyway.
         let news = serves.is_some_and(|serves| known.replace(serves.clone()).is_some_and(|before| before != serves));
-        let woken = if news { nodes.state() } else { Vec::new() };
-        stream::iter(woken.into_iter().map(|node| ObjectRef::from_obj(node.as_ref())).collect::<Vec<_>>())
+        stream::iter(if news { names(&nodes) } else { Vec::new() })
     })
 }
 
 /// What makes a node worth a pass: what is asked for, by spec or annotation, and that its finalizer is gone.
 fn asked(node: &NodeSummary) -> u64 {
-    hash(&(node.meta().generation, node.annotations, node.held))
+    hash(&(&node.uid, node.generation, node.annotations, node.held))
 }
 
 /// What of a report makes a difference: all but its time.
@@ -194,39 +190,41 @@ fn figures(report: &Report) -> u64 {
 /// What of a server makes a difference to its nodes: its spec, and whether it can be reached.
 fn server_state(server: &DatabaseServer) -> u64 {
     let reachable = server.status.as_ref().and_then(|status| conditions::find(&status.conditions, "Reachable"));
-    hash(&(server.metadata.generation, reachable.map(|condition| &condition.status)))
+    hash(&(&server.metadata.uid, server.metadata.generation, reachable.map(|condition| &condition.status)))
 }
 
-async fn reconcile(node: Arc<NodeSummary>, context: Arc<Context>) -> Result<Action, Failure> {
+/// Looks at a node; one that is not known is none, or was let go.
+async fn reconcile(context: &Context, name: &str) -> Again {
+    context.nodes.get(name)?;
     let started = Instant::now();
-    let name = node.name_any();
     // As it is now, and not as a watch may lag behind: a status that was taken for the one that is there would be left,
     // and a fee that was in force a moment ago come into force anew.
-    let read = find(&Api::<LocalNode>::all(context.client.clone()), "read the LocalNode", &name).await;
+    let read = find(&Api::<LocalNode>::all(context.client.clone()), "read the LocalNode", name).await;
     let result = match read {
         Ok(Some(node)) => {
             context.applied.begin(&node);
-            pass(&context, &node).await
+            pass(context, &node).await
         }
-        Ok(None) => Ok(Action::await_change()),
+        Ok(None) => Ok(None),
         Err(failure) => Err(failure),
     };
     let failure = result.as_ref().err().map(Failure::reason);
     context.metrics.reconciled(KIND, started.elapsed().as_secs_f64(), failure);
-    if result.is_ok() {
-        context.backoff.succeeded(&name);
+    match result {
+        Ok(again) => {
+            context.backoff.succeeded(name);
+            again
+        }
+        Err(failure) => {
+            let wait = context.backoff.failed(name);
+            tracing::warn!(node = name, reason = failure.reason(), error = %failure, "a reconcile did not reach its goal");
+            Some(wait)
+        }
     }
-    result
-}
-
-fn error_policy(node: Arc<NodeSummary>, failure: &Failure, context: Arc<Context>) -> Action {
-    let wait = context.backoff.failed(&node.name_any());
-    tracing::warn!(node = node.name_any(), reason = failure.reason(), error = %failure, "a reconcile did not reach its goal");
-    Action::requeue(wait)
 }
 
 /// One pass. Every exit writes status: done, waiting, invalid, failed.
-async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
+async fn pass(context: &Context, node: &LocalNode) -> Result<Again, Failure> {
     let report = context.reports.get(&fateh_crds::namespace_of(&node.name_any()));
     let reporting = reporting::judged(context, report.as_deref());
     let status = report.and_then(|report| report.status.clone());
@@ -234,7 +232,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
     pass.size_may_move = context.sizes.allows(&node.name_any(), Instant::now());
     let outcome = if node.metadata.deletion_timestamp.is_some() {
         match in_time(take_down(context, node, &mut pass)).await {
-            Ok(true) => return Ok(Action::await_change()),
+            Ok(true) => return Ok(None),
             Ok(false) => Ok(()),
             Err(failure) => {
                 pass.deletion = Some((failure.reason(), failure.to_string()));
@@ -252,7 +250,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Action, Failure> {
         Some(failure) if failure.disposition() == Disposition::Recovers => Err(failure),
         Some(failure) => {
             context.metrics.failed(KIND, failure.reason());
-            Ok(Action::requeue(STALLED_RECHECK))
+            Ok(Some(STALLED_RECHECK))
         }
         None => Ok(next(context, &node.name_any(), &pass)),
     }
@@ -265,29 +263,29 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
 }
 
 /// What comes after a pass without failure: a watched change, unless a time is awaited.
-fn next(context: &Context, node: &str, pass: &Pass) -> Action {
+fn next(context: &Context, node: &str, pass: &Pass) -> Again {
     if pass.deletion.is_some() {
-        return Action::requeue(Duration::from_secs(5));
+        return Some(Duration::from_secs(5));
     }
     let expiry = match pass.admin {
         Admin::Invited { expires_at } => Some(expires_at),
         _ => None,
     };
-    // Days ahead, of thousands of nodes: the controller's own queue is made for a few, and soon.
+    // By the clock on the wall, and whatever else the node is looked at for until then.
     if let Some(time) = expiry.into_iter().chain(pass.wake_at).min() {
         context.alarms.set(node, time);
     }
-    Action::await_change()
+    None
 }
 
 /// The nodes whose time has come.
-fn alarms(context: &Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummary>> + Send + 'static {
+fn alarms(context: &Arc<Context>) -> impl Stream<Item = String> + Send + 'static {
     let (context, tick) = (Arc::clone(context), tokio::time::interval(Duration::from_secs(1)));
     let due = stream::unfold((context, tick), |(context, mut tick)| async move {
         tick.tick().await;
         Some((context.alarms.due(context.clock.now()), (context, tick)))
     });
-    due.flat_map(stream::iter).map(|name| ObjectRef::new(&name))
+    due.flat_map(stream::iter).map(String::from)
 }
 
 async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> Result<(), Failure> {
@@ -298,7 +296,7 @@ async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> R
     pass.image = Some(build::image(&node, &context.settings).to_owned());
     hold(context, resource, &node).await?;
     let servers = context.database_servers.state();
-    let server = context.placements.choose(resource, &servers, || context.nodes.state())?;
+    let server = context.placements.choose(resource, &servers, || context.nodes.all())?;
     hold_server(context, &server).await?;
     let placement = observe::connect(context, server).await?;
     pass.placed = Some(record_placement(context, resource, &node, &placement.server.name).await?);

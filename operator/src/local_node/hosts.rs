@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fateh_crds::LocalNode;
 use jiff::Timestamp;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use crate::node_summary::NodeSummary;
 
@@ -24,13 +24,14 @@ pub fn taken(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<Taken> {
     if hosts.is_empty() {
         return Vec::new();
     }
+    let age = age(node);
     let others = all.iter().map(Arc::as_ref);
-    let mut older: Vec<_> = others.filter(|other| age(*other) < age(node) && other.uid() != node.uid()).collect();
-    older.sort_by_key(|other| age(*other));
+    let mut older: Vec<_> = others.filter(|other| other.age() < (age.0, &age.1)).collect();
+    older.sort_by_key(|other| other.age());
     let holder = |host: &String| older.iter().find(|other| other.extra_hosts.contains(host));
     hosts
         .iter()
-        .filter_map(|host| holder(host).map(|other| Taken { host: host.clone(), by: other.name_any() }))
+        .filter_map(|host| holder(host).map(|other| Taken { host: host.clone(), by: other.name.to_string() }))
         .collect()
 }
 
@@ -39,13 +40,14 @@ pub fn taken(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<Taken> {
 pub fn yielding(node: &LocalNode, all: &[Arc<NodeSummary>]) -> Vec<String> {
     let names = |other: &NodeSummary| other.extra_hosts.iter().any(|host| node.spec.routing.extra_hosts.contains(host));
     let others = all.iter().map(Arc::as_ref);
-    let younger = others.filter(|other| age(*other) > age(node) && other.uid() != node.uid() && names(other));
-    younger.map(ResourceExt::name_any).collect()
+    let age = age(node);
+    let younger = others.filter(|other| other.age() > (age.0, &age.1) && names(other));
+    younger.map(|other| other.name.to_string()).collect()
 }
 
-/// What tells an older node from a younger one.
-fn age(node: &impl Resource) -> (Option<Timestamp>, Option<String>) {
-    (node.creation_timestamp().map(|time| time.0), node.uid())
+/// What tells an older node from a younger one, as [`NodeSummary::age`].
+fn age(node: &LocalNode) -> (Option<Timestamp>, String) {
+    (node.creation_timestamp().map(|time| time.0), node.uid().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn loads(nodes: &[Arc<NodeSummary>]) -> HashMap<String, Load> {
 fn loads_with(nodes: &[Arc<NodeSummary>], recent: &HashMap<String, (String, i32)>) -> HashMap<String, Load> {
     let mut loads = HashMap::<String, Load>::new();
     for node in nodes {
-        if let Some((server, limit)) = node.uid().and_then(|uid| recent.get(&uid)) {
+        if let Some((server, limit)) = recent.get(&*node.uid) {
             add(&mut loads, server, *limit);
         } else if let Some(placed) = &node.placed {
             add(&mut loads, &placed.server, placed.granted.unwrap_or(node.connection_limit));
@@ -198,10 +198,10 @@ impl Placements {
             return place(node, servers, &HashMap::new());
         }
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: Vec<_> = nodes().into_iter().filter(|other| other.uid().as_deref() != Some(&uid)).collect();
+        let others: Vec<_> = nodes().into_iter().filter(|other| *other.uid != uid).collect();
         // What status shows, or was given up, is no longer remembered.
         recent.retain(|uid, (_, limit)| {
-            let other = others.iter().find(|other| other.uid().as_ref() == Some(uid));
+            let other = others.iter().find(|other| *other.uid == **uid);
             let granted = |other: &NodeSummary| other.placed.as_ref().and_then(|placed| placed.granted);
             other.is_some_and(|other| granted(other) != Some(*limit) && other.connection_limit == *limit)
         });

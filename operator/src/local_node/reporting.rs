@@ -9,9 +9,8 @@ use std::{
 use fateh_crds::{NodeReport, NodeReportStatus, NodeState, node_of};
 use futures::{Stream, stream};
 use jiff::Timestamp;
-use kube::runtime::reflector::ObjectRef;
 
-use crate::{cache::Namespaced, context::Context, node_summary::NodeSummary};
+use crate::{cache::Keyed, context::Context};
 
 /// Intervals without a report after which a node counts as silent.
 const MISSED: u32 = 3;
@@ -38,8 +37,8 @@ impl From<NodeReport> for Report {
     }
 }
 
-impl Namespaced for Report {
-    fn namespace(&self) -> &str {
+impl Keyed for Report {
+    fn key(&self) -> &str {
         &self.namespace
     }
 }
@@ -95,7 +94,7 @@ fn differs(condition: Option<bool>, now: Reporting) -> bool {
 }
 
 /// The nodes that fell silent or spoke again, looked for at short intervals.
-pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummary>> {
+pub fn changes(context: Arc<Context>) -> impl Stream<Item = String> {
     let interval = context.settings.runtime.report_interval;
     let tick = tokio::time::interval(interval.min(Duration::from_secs(5)));
     let state = (context, tick, HashMap::<String, (Reporting, Instant)>::new());
@@ -105,8 +104,7 @@ pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummar
         let mut still = HashMap::new();
         for report in context.reports.all() {
             let Some(slug) = report.node() else { continue };
-            let node = ObjectRef::new(slug);
-            let Some(told) = context.nodes.get(&node).filter(|node| node.state == NodeState::Active) else {
+            let Some(told) = context.nodes.get(slug).filter(|node| node.state == NodeState::Active) else {
                 continue;
             };
             let condition = told.reporting.and_then(|reporting| reporting.reports);
@@ -117,7 +115,7 @@ pub fn changes(context: Arc<Context>) -> impl Stream<Item = ObjectRef<NodeSummar
             // Once, and again only after a while: a pass that cannot write has its own back-off.
             let before = begun.remove(slug).filter(|(what, when)| *what == now && when.elapsed() < interval);
             if before.is_none() {
-                changed.push(node);
+                changed.push(slug.to_owned());
             }
             still.insert(slug.to_owned(), before.unwrap_or_else(|| (now, Instant::now())));
         }

@@ -9,7 +9,7 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-use crate::{conditions::is_true, node_summary::NodeSummary};
+use crate::{cache::Cache, conditions::is_true, node_summary::NodeSummary};
 
 const PHASES: [Phase; 8] = [
     Phase::Pending,
@@ -26,7 +26,7 @@ const ROLLOUTS: [&str; 4] = ["complete", "progressing", "waiting", "stalled"];
 /// The caches that are counted.
 pub struct Caches {
     /// LocalNodes.
-    pub nodes: Store<NodeSummary>,
+    pub nodes: Cache<NodeSummary>,
     /// DatabaseServers.
     pub servers: Store<DatabaseServer>,
     /// ContentDistributions.
@@ -66,7 +66,7 @@ impl Collector for Fleet {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let nodes = self.caches.nodes.state();
+        let nodes = self.caches.nodes.all();
         let phases = PHASES.map(|phase| (phase, format!("{phase:?}")));
         show_counts(&self.nodes, &phases, nodes.iter().map(|node| node.phase));
         self.silent.set(length(nodes.iter().filter(|node| is_silent(node)).count()));
@@ -118,6 +118,7 @@ fn rollout(conditions: &[Condition]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use fateh_crds::LocalNode;
+    use futures::{StreamExt, stream};
     use kube::runtime::{reflector::store, watcher::Event};
     use prometheus::TextEncoder;
     use serde_json::{Value, json};
@@ -149,23 +150,23 @@ mod tests {
         .unwrap()
     }
 
-    #[test]
-    fn everything_is_counted_once() {
-        let (nodes, mut nodes_writer) = store();
+    #[tokio::test]
+    async fn everything_is_counted_once() {
+        let nodes = Cache::default();
         let (distributions, mut distributions_writer) = store();
         let (servers, _servers_writer) = store();
         // No pass has looked at it yet.
         let mut unseen = node("unseen", "Active", "Pending", None);
         unseen.status = None;
-        for node in [
+        let seen = [
             unseen,
             node("serving", "Active", "Ready", Some("True")),
             node("silent", "Active", "Degraded", Some("False")),
             node("new", "Active", "Provisioning", None),
             node("asleep", "Suspended", "Suspended", Some("False")),
-        ] {
-            nodes_writer.apply_watcher_event(&Event::Apply(node.into()));
-        }
+        ];
+        let events = stream::iter(seen.map(|node| Ok(Event::Apply(NodeSummary::from(node)))));
+        assert_eq!(nodes.fill(events).count().await, 5);
         for distribution in [
             distribution("done", &["Ready"]),
             distribution("gate", &["AwaitingApproval", "Reconciling"]),

@@ -2,7 +2,7 @@
 
 use fateh_crds::{ContentAcknowledgement, ContentItem, NodeContent};
 
-use crate::{applied::version, cache::Namespaced};
+use crate::{applied::version, cache::Keyed};
 
 /// What a node is told to hold, and what it says that it holds.
 #[derive(Clone, Debug)]
@@ -20,6 +20,14 @@ pub struct Content {
     pub said: Box<[ContentAcknowledgement]>,
 }
 
+impl Content {
+    /// Where the object lies.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
 impl From<NodeContent> for Content {
     fn from(content: NodeContent) -> Self {
         Self {
@@ -33,8 +41,8 @@ impl From<NodeContent> for Content {
     }
 }
 
-impl Namespaced for Content {
-    fn namespace(&self) -> &str {
+impl Keyed for Content {
+    fn key(&self) -> &str {
         &self.namespace
     }
 }

@@ -28,13 +28,7 @@ use super::{
     status::{COUNTS_INTERVAL, Said, Saying, saying, write_status},
     view::{Controls, Node, Rollout, Targets},
 };
-use crate::{
-    applied::version,
-    cache::{Cache, Namespaced},
-    context::Context,
-    failure::Failure,
-    kubernetes::remove_finalizer,
-};
+use crate::{applied::version, cache::Cache, context::Context, failure::Failure, kubernetes::remove_finalizer};
 
 pub(super) const KIND: &str = "ContentDistribution";
 /// What happens within so short a time is planned for together: as long as the last pass took, within these bounds.
@@ -315,7 +309,7 @@ impl Controller {
             let member = &fleet.members[index];
             async move {
                 let distributions: Vec<_> = changes.iter().map(|(name, _)| name.clone()).collect();
-                let cached = contents.get(&namespace_of(&member.node.name_any()));
+                let cached = contents.get(&namespace_of(&member.node.name));
                 let written = member.tell(&context.client, cached, changes).await;
                 Told { member, distributions, written }
             }
@@ -341,7 +335,7 @@ impl Controller {
                     tracing::warn!(error = %failure, distributions = ?names, "a node could not be told; it is planned for again");
                     self.context.metrics.failed(KIND, failure.reason());
                     if matches!(failure.reason(), "KubernetesInvalid" | "KubernetesForbidden") {
-                        let node = member.node.name_any();
+                        let node = &*member.node.name;
                         let message = format!("node {node}: {failure}; see which policy or webhook refuses it");
                         for name in &names {
                             // Of several nodes always the same one is named.
@@ -360,7 +354,7 @@ impl Controller {
 
     fn is_first_conflict(&mut self, member: &Member) -> bool {
         let planned = member.content.as_ref().map(|content| content.version);
-        let before = self.overtaken.insert(namespace_of(&member.node.name_any()), planned);
+        let before = self.overtaken.insert(namespace_of(&member.node.name), planned);
         before.is_none_or(|before| before != planned)
     }
 
@@ -404,11 +398,11 @@ impl Controller {
         }
         self.told.retain(|namespace, _| contents.contains_key(namespace));
         self.overtaken.retain(|namespace, _| contents.contains_key(namespace));
-        let nodes = self.context.nodes.state();
-        let living = nodes.into_iter().filter(|node| !node.is_leaving());
-        let members = living.map(|node| Member { content: contents.remove(&namespace_of(&node.name_any())), node });
+        let nodes = self.context.nodes.all();
+        let living = nodes.into_iter().filter(|node| !node.is_leaving);
+        let members = living.map(|node| Member { content: contents.remove(&namespace_of(&node.name)), node });
         let mut members: Vec<_> = members.collect();
-        members.sort_by_cached_key(|member| member.node.name_any());
+        members.sort_by(|one, other| one.node.name.cmp(&other.node.name));
         Fleet { members }
     }
 

@@ -8,14 +8,13 @@ use std::{
 use fateh_crds::{CHILD_NAME, ContentItem, ContentState, NodeContent, NodeState};
 use jiff::Timestamp;
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
 
 use super::{content::Content, plan::Change, view::Node};
 use crate::{
-    cache::Namespaced,
     failure::{Failure, kubernetes},
     node_summary::NodeSummary,
 };
@@ -77,7 +76,7 @@ impl Fleet {
         (is_new(distribution, change) && items.len() + others >= MAX_ITEMS).then(|| {
             let message = format!(
                 "node {} holds {MAX_ITEMS} items already; delete distributions that are no longer needed, or exclude it in spec.targets.exclude",
-                member.node.name_any()
+                member.node.name
             );
             Failure::stalled("ContentLimit", message)
         })
@@ -106,9 +105,9 @@ impl Member {
         let item = |dry_run| items.iter().find(|item| item.distribution == distribution && item.dry_run == dry_run);
         let answer = |dry_run| said.iter().find(|said| said.distribution == distribution && said.dry_run == dry_run);
         Node {
-            name: node.name_any(),
-            uid: node.uid().unwrap_or_default(),
-            created_at: node.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            name: node.name.to_string(),
+            uid: node.uid.to_string(),
+            created_at: node.created_at.unwrap_or(Timestamp::UNIX_EPOCH),
             labels: node.labels().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             active: node.state == NodeState::Active,
             reporting_since,

@@ -10,7 +10,7 @@ use kube::{ResourceExt, runtime::watcher::Event};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{content::Content, controller::Dirty};
-use crate::{cache::Namespaced, news::News, node_summary::NodeSummary};
+use crate::{news::News, node_summary::NodeSummary};
 
 /// Tells the rollouts' controller what changed.
 #[derive(Clone)]
@@ -33,9 +33,9 @@ impl Signals {
         match event {
             Event::Apply(node) | Event::InitApply(node) => {
                 self.node(node);
-                let _ = self.count.send(node.name_any());
+                let _ = self.count.send(node.name.to_string());
             }
-            Event::Delete(node) => self.node_is_gone(&node.name_any()),
+            Event::Delete(node) => self.node_is_gone(&node.name),
             Event::Init | Event::InitDone => {}
         }
     }
@@ -44,8 +44,8 @@ impl Signals {
     fn node(&self, node: &NodeSummary) {
         let labels: Vec<_> = node.labels().collect();
         let reports = node.reporting.map(|reporting| reporting.reports);
-        let looked_at = (node.uid(), labels, format!("{:?}", node.state), reports, node.is_leaving());
-        if self.is_news("LocalNode", &node.name_any(), &looked_at) {
+        let looked_at = (&node.uid, labels, format!("{:?}", node.state), reports, node.is_leaving);
+        if self.is_news("LocalNode", &node.name, &looked_at) {
             let _ = self.to.send(Dirty::All);
         }
     }
