@@ -1,5 +1,5 @@
-//! A cache of nodes, or of what each node has one of in its namespace. kube's own keeps the object's names, UID and version
-//! once more beside each object, and all of them twice during a listing: of thousands, that is most of it.
+//! What is known of the objects of one kind, as watched. kube's own cache keeps an object's names, UID and version once more
+//! beside it, and all objects twice during a listing: of thousands, that is most of it.
 
 use std::{
     borrow::Borrow,
@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use fateh_crds::{ContentDistribution, DatabaseServer};
 use futures::{Stream, TryStreamExt};
 use kube::runtime::watcher::{self, Event};
 
@@ -17,6 +18,18 @@ use crate::applied::Names;
 pub trait Keyed {
     /// The name.
     fn key(&self) -> &str;
+}
+
+impl Keyed for DatabaseServer {
+    fn key(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+}
+
+impl Keyed for ContentDistribution {
+    fn key(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
 }
 
 /// What is known, by name. Clones show the same.

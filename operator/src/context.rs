@@ -9,10 +9,7 @@ use fateh_common::clock::Clock;
 use fateh_crds::DatabaseServer;
 use kube::{
     Client, Resource, ResourceExt,
-    runtime::{
-        events::{Event, EventType, Recorder, Reporter},
-        reflector::Store,
-    },
+    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -49,7 +46,7 @@ pub struct Context {
     /// Connections to database servers.
     pub servers: Servers,
     /// DatabaseServers, as watched.
-    pub database_servers: Store<DatabaseServer>,
+    pub database_servers: Cache<DatabaseServer>,
     /// LocalNodes in brief, as watched.
     pub nodes: Cache<NodeSummary>,
     /// Cancelled when the first listing of LocalNodes is in the cache.

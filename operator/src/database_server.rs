@@ -7,20 +7,19 @@ use std::{
 };
 
 use fateh_crds::{DatabaseServer, DatabaseServerStatus, DatabaseSpec, NodeState, SERVER_FINALIZER};
-use futures::{Stream, StreamExt, future};
+use futures::Stream;
 use jiff::Timestamp;
 use kube::{
     Api, Resource, ResourceExt,
     api::ListParams,
-    runtime::{
-        Controller, Predicate, WatchStreamExt, controller::Action, events::EventType, predicates, reflector::Store,
-        watcher,
-    },
+    runtime::{events::EventType, watcher},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
+    cache::Keyed,
     conditions::{Fact, find, merge},
     context::Context,
     database::{Catalog, Drift, Mark, Schema, ServerFacts, Wanted},
@@ -28,48 +27,74 @@ use crate::{
     hub,
     kubernetes::{apply_status, has_finalizer, put_finalizer, remove_finalizer},
     local_node::{Load, connect, connections_allowed, full, loads},
+    news::hash,
     node_summary::{NodeSummary, WatchedNode},
     settings::HubSettings,
+    watch,
+    work_queue::{Again, Terms, work},
 };
 
 const KIND: &str = "DatabaseServer";
 /// How soon a server that does not answer, or is being deleted, is looked at again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+/// Servers that are looked at at once: of those that do not answer, each takes its time.
+const AT_ONCE: usize = 32;
 
-/// Runs the controller until `stop`. `servers` is the watch behind `store`.
+/// Runs the controller until `stop`. `servers` is the watch that fills the cache, and cancels `filled` after its first
+/// listing.
 pub async fn run(
     context: Arc<Context>,
     servers: impl Stream<Item = Result<DatabaseServer, watcher::Error>> + Send + 'static,
-    store: Store<DatabaseServer>,
+    filled: CancellationToken,
     stop: CancellationToken,
 ) {
-    let changed = servers.predicate_filter(
-        predicates::generation.combine(predicates::finalizers),
-        kube::runtime::PredicateConfig::default(),
-    );
-    Controller::for_stream(changed, store)
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, error_policy, context)
-        .for_each(|_| future::ready(()))
-        .await;
+    let asked = watch::changes(KIND, servers, |server| Some(server.key()), asked);
+    let terms = Terms { concurrency: AT_ONCE, begin: filled, end: stop };
+    work(asked, terms, |name| {
+        let context = Arc::clone(&context);
+        let span = tracing::info_span!("reconcile", server = &*name);
+        async move { reconcile(&context, &name).await }.instrument(span)
+    })
+    .await;
 }
 
-async fn reconcile(server: Arc<DatabaseServer>, context: Arc<Context>) -> Result<Action, Failure> {
-    let started = Instant::now();
-    if server.metadata.deletion_timestamp.is_some() && release(&context, &server).await? {
-        return Ok(Action::await_change());
+/// What makes a server worth a pass before its time: what is asked for, and that its finalizer is gone.
+fn asked(server: &DatabaseServer) -> u64 {
+    let metadata = &server.metadata;
+    hash(&(&metadata.uid, metadata.generation, &metadata.finalizers))
+}
+
+async fn reconcile(context: &Context, name: &str) -> Again {
+    let server = context.database_servers.get(name)?;
+    let key = format!("{KIND}/{name}");
+    match pass(context, &server).await {
+        Ok(again) => {
+            context.backoff.succeeded(&key);
+            again
+        }
+        Err(failure) => {
+            tracing::warn!(server = name, reason = failure.reason(), error = %failure, "a reconcile did not reach its goal");
+            Some(context.backoff.failed(&key))
+        }
     }
-    let asked = ask(&context, &server).await;
-    let here = hub::settings_for(&context, &server);
+}
+
+async fn pass(context: &Context, server: &Arc<DatabaseServer>) -> Result<Again, Failure> {
+    let started = Instant::now();
+    if server.metadata.deletion_timestamp.is_some() && release(context, server).await? {
+        return Ok(None);
+    }
+    let asked = ask(context, server).await;
+    let here = hub::settings_for(context, server);
     let hub = match here.filter(|_| asked.is_ok() && server.metadata.deletion_timestamp.is_none()) {
-        Some(hub) => Some(ensure_hub(&context, hub, &server).await),
+        Some(hub) => Some(ensure_hub(context, hub, server).await),
         None => None,
     };
     let hub_failed = hub.as_ref().is_some_and(Result::is_err);
     let failure = asked.as_ref().err().map(Failure::reason);
     context.metrics.reconciled(KIND, started.elapsed().as_secs_f64(), failure);
     let previous = server.status.clone().unwrap_or_default();
-    let status = status(&previous, &server, load(&context, &server), &asked, hub.as_ref(), context.clock.now());
+    let status = status(&previous, server, load(context, server), &asked, hub.as_ref(), context.clock.now());
     if status != previous {
         let part = json!({
             "apiVersion": DatabaseServer::api_version(&()), "kind": KIND,
@@ -77,11 +102,11 @@ async fn reconcile(server: Arc<DatabaseServer>, context: Arc<Context>) -> Result
         });
         let api = Api::<DatabaseServer>::all(context.client.clone());
         apply_status(&api, "write the DatabaseServer's status", &server.name_any(), &part).await?;
-        tell(&context, &server, &previous, &status).await;
+        tell(context, server, &previous, &status).await;
     }
     let soon = asked.is_err() || hub_failed || server.metadata.deletion_timestamp.is_some();
     let interval = context.settings.probe_interval;
-    Ok(Action::requeue(if soon { interval.min(RETRY_INTERVAL) } else { interval }))
+    Ok(Some(if soon { interval.min(RETRY_INTERVAL) } else { interval }))
 }
 
 /// Asks the server about itself, and in one query about all its nodes' databases.
@@ -194,11 +219,6 @@ async fn release(context: &Context, server: &DatabaseServer) -> Result<bool, Fai
     let api = Api::<DatabaseServer>::all(context.client.clone());
     remove_finalizer(&api, act, server, SERVER_FINALIZER).await?;
     Ok(true)
-}
-
-fn error_policy(server: Arc<DatabaseServer>, failure: &Failure, context: Arc<Context>) -> Action {
-    tracing::warn!(server = server.name_any(), reason = failure.reason(), error = %failure, "a reconcile did not reach its goal");
-    Action::requeue(context.backoff.failed(&format!("{KIND}/{}", server.name_any())))
 }
 
 /// The status that an answer makes of the `previous` one.

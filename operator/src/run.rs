@@ -18,7 +18,6 @@ use kube::{
     Api, Client, Config, ResourceExt,
     runtime::{
         WatchStreamExt,
-        reflector::{self, Store},
         watcher::{self, Event},
     },
 };
@@ -102,8 +101,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
 /// The operator's metrics, the fleet's figures among them.
 fn metrics(
     nodes: Cache<NodeSummary>,
-    servers: Store<DatabaseServer>,
-    distributions: Store<ContentDistribution>,
+    servers: Cache<DatabaseServer>,
+    distributions: Cache<ContentDistribution>,
 ) -> Result<Metrics, prometheus::Error> {
     let metrics = Metrics::new()?;
     fleet::show(&metrics.registry, fleet::Caches { nodes, servers, distributions })?;
@@ -143,7 +142,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let fenced = client::fenced(config, fence.clone())?;
     let listener = listen(settings.management_address).await?;
 
-    let (servers, servers_writer) = reflector::store();
+    let servers = Cache::default();
     let caches = Caches {
         leading: CancellationToken::new(),
         servers_filled: CancellationToken::new(),
@@ -154,8 +153,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (servers_filled, nodes_filled) = (caches.servers_filled.clone(), caches.nodes_filled.clone());
     let (resync, everything) = (settings.resync_interval, watcher::Config::default);
     let all_servers = watch::events(Api::<DatabaseServer>::all(client.clone()), everything(), resync);
-    let watched_servers =
-        watch::note_filled(all_servers.reflect(servers_writer), &caches.servers_filled).applied_objects();
+    let watched_servers = watch::note_filled(servers.fill(all_servers), &caches.servers_filled).applied_objects();
     let nodes = Cache::default();
     let all_nodes = watch::reduced(watch::events(Api::<WatchedNode>::all(client.clone()), everything(), resync));
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
@@ -190,7 +188,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         cluster,
         clock: clock.clone(),
         servers: Servers::new(Schema::of_nodes(), fence),
-        database_servers: servers.clone(),
+        database_servers: servers,
         nodes,
         nodes_filled,
         placements: Placements::default(),
@@ -215,7 +213,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
     leading.cancel();
     let tasks = TaskTracker::new();
-    tasks.spawn(database_server::run(Arc::clone(&context), watched_servers, servers, stop.clone()));
+    tasks.spawn(database_server::run(Arc::clone(&context), watched_servers, servers_filled.clone(), stop.clone()));
     // Without the servers every node would look as if it had none.
     tokio::select! {
         () = servers_filled.cancelled() => {}

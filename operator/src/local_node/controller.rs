@@ -42,7 +42,7 @@ use super::{
     validate::{ValidNode, validate},
 };
 use crate::{
-    cache::Cache,
+    cache::{Cache, Keyed},
     conditions,
     context::Context,
     database_server::hold_server,
@@ -82,12 +82,8 @@ where
     let Watches { nodes, reports, woken } = watches;
     let resync = context.settings.resync_interval;
     let servers = watch::events(Api::<DatabaseServer>::all(context.client.clone()), watcher::Config::default(), resync);
-    let changed_servers = watch::changes(
-        "DatabaseServer",
-        servers.applied_objects(),
-        |server| server.metadata.name.as_deref(),
-        server_state,
-    );
+    let changed_servers =
+        watch::changes("DatabaseServer", servers.applied_objects(), |server| Some(server.key()), server_state);
     let all_nodes = context.nodes.clone();
     let asked = stream::select_all([
         watch::changes(KIND, nodes, |node| Some(&node.name), asked).boxed(),
@@ -295,7 +291,7 @@ async fn converge(context: &Context, resource: &LocalNode, pass: &mut Pass) -> R
     pass.namespace = Some(node.slug.namespace());
     pass.image = Some(build::image(&node, &context.settings).to_owned());
     hold(context, resource, &node).await?;
-    let servers = context.database_servers.state();
+    let servers = context.database_servers.all();
     let server = context.placements.choose(resource, &servers, || context.nodes.all())?;
     hold_server(context, &server).await?;
     let placement = observe::connect(context, server).await?;

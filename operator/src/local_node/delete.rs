@@ -74,7 +74,7 @@ async fn release_database(context: &Context, node: &LocalNode, slug: &Slug, uid:
             "database {name} on server {server} is given up, as asked: nothing was done to it"
         )));
     }
-    let servers = context.database_servers.state();
+    let servers = context.database_servers.all();
     let Some(resource) = servers.into_iter().find(|resource| resource.name_any() == *server) else {
         return Ok(Step::Waiting(
             "DatabaseServerUnknown",

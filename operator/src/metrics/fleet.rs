@@ -2,7 +2,6 @@
 
 use fateh_crds::{ContentDistribution, DatabaseServer, NodeState, Phase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::runtime::reflector::Store;
 use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry,
     core::{Collector, Desc},
@@ -28,9 +27,9 @@ pub struct Caches {
     /// LocalNodes.
     pub nodes: Cache<NodeSummary>,
     /// DatabaseServers.
-    pub servers: Store<DatabaseServer>,
+    pub servers: Cache<DatabaseServer>,
     /// ContentDistributions.
-    pub distributions: Store<ContentDistribution>,
+    pub distributions: Cache<ContentDistribution>,
 }
 
 struct Fleet {
@@ -70,12 +69,12 @@ impl Collector for Fleet {
         let phases = PHASES.map(|phase| (phase, format!("{phase:?}")));
         show_counts(&self.nodes, &phases, nodes.iter().map(|node| node.phase));
         self.silent.set(length(nodes.iter().filter(|node| is_silent(node)).count()));
-        let distributions = self.caches.distributions.state();
+        let distributions = self.caches.distributions.all();
         let conditions = distributions
             .iter()
             .map(|distribution| distribution.status.as_ref().map(|status| &*status.conditions).unwrap_or_default());
         show_counts(&self.rollouts, &ROLLOUTS.map(|state| (state, state)), conditions.map(rollout));
-        let servers = self.caches.servers.state();
+        let servers = self.caches.servers.all();
         let reachable = servers
             .iter()
             .map(|server| server.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Reachable")));
@@ -119,7 +118,7 @@ fn rollout(conditions: &[Condition]) -> &'static str {
 mod tests {
     use fateh_crds::LocalNode;
     use futures::{StreamExt, stream};
-    use kube::runtime::{reflector::store, watcher::Event};
+    use kube::runtime::watcher::Event;
     use prometheus::TextEncoder;
     use serde_json::{Value, json};
 
@@ -152,9 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn everything_is_counted_once() {
-        let nodes = Cache::default();
-        let (distributions, mut distributions_writer) = store();
-        let (servers, _servers_writer) = store();
+        let (nodes, distributions, servers) = (Cache::default(), Cache::default(), Cache::default());
         // No pass has looked at it yet.
         let mut unseen = node("unseen", "Active", "Pending", None);
         unseen.status = None;
@@ -167,14 +164,14 @@ mod tests {
         ];
         let events = stream::iter(seen.map(|node| Ok(Event::Apply(NodeSummary::from(node)))));
         assert_eq!(nodes.fill(events).count().await, 5);
-        for distribution in [
+        let made = [
             distribution("done", &["Ready"]),
             distribution("gate", &["AwaitingApproval", "Reconciling"]),
             distribution("broken", &["Stalled"]),
             distribution("going", &["Reconciling"]),
-        ] {
-            distributions_writer.apply_watcher_event(&Event::Apply(distribution));
-        }
+        ];
+        let events = stream::iter(made.map(|distribution| Ok(Event::Apply(distribution))));
+        assert_eq!(distributions.fill(events).count().await, 4);
         let registry = Registry::new();
         show(&registry, Caches { nodes, servers, distributions }).unwrap();
         let shown = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();

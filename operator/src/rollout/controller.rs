@@ -14,7 +14,7 @@ use fateh_crds::{
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, ResourceExt, runtime::reflector::Store};
+use kube::{Api, ResourceExt};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +51,7 @@ pub enum Dirty {
 /// The caches that passes read.
 pub struct Caches {
     /// Distributions.
-    pub distributions: Store<ContentDistribution>,
+    pub distributions: Cache<ContentDistribution>,
     /// What nodes were told, and said.
     pub contents: Cache<Content>,
 }
@@ -378,7 +378,7 @@ impl Controller {
     /// The distributions, oldest first, as the cache has them, or as they were written since.
     fn distributions(&mut self) -> Vec<Arc<ContentDistribution>> {
         let state = |resource: &ContentDistribution| (resource.uid(), version(resource));
-        let cached = self.caches.distributions.state();
+        let cached = self.caches.distributions.all();
         let names: BTreeSet<_> = cached.iter().map(|resource| resource.name_any()).collect();
         self.written.retain(|name, _| names.contains(name));
         let mut newest: Vec<_> =

@@ -8,7 +8,6 @@ use kube::{
     Api, Client, ResourceExt,
     runtime::{
         WatchStreamExt,
-        reflector::{self, Store},
         watcher::{self, Event},
     },
 };
@@ -50,13 +49,12 @@ impl Rollouts {
         let (to, dirty) = unbounded_channel();
         let (count, counted) = unbounded_channel();
         let signals = Signals::new(to, count);
-        let (distributions, distributions_writer) = reflector::store();
-        let contents = Cache::default();
+        let (distributions, contents) = (Cache::default(), Cache::default());
         let (distributions_filled, contents_filled) = (CancellationToken::new(), CancellationToken::new());
         let resync = settings.resync_interval;
 
         let all = watch::events(Api::<ContentDistribution>::all(client.clone()), watcher::Config::default(), resync);
-        let kept = all.modify(watch::forget).reflect(distributions_writer);
+        let kept = distributions.fill(all.modify(watch::forget));
         let of_distributions = signals.clone();
         let watched_distributions = watch::note_filled(kept, &distributions_filled).for_each(move |event| {
             match &event {
@@ -91,7 +89,7 @@ impl Rollouts {
 
     /// ContentDistributions, as watched.
     #[must_use]
-    pub fn distributions(&self) -> Store<ContentDistribution> {
+    pub fn distributions(&self) -> Cache<ContentDistribution> {
         self.caches.distributions.clone()
     }
 
