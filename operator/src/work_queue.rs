@@ -46,7 +46,8 @@ where
             && passes.len() < concurrency.max(1)
             && let Some(name) = queue.begin()
         {
-            let made = AssertUnwindSafe(pass(Arc::clone(&name))).catch_unwind();
+            // Boxed: a task that takes it and then awaits it would have room for it twice.
+            let made = AssertUnwindSafe(pass(Arc::clone(&name))).catch_unwind().boxed();
             passes.spawn(async move {
                 let again = made.await.unwrap_or_else(|_| {
                     tracing::error!(name = &*name, again_in = ?AFTER_PANIC, "a pass panicked");
