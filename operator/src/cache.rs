@@ -54,6 +54,13 @@ impl<T: Keyed> Cache<T> {
         known.iter().map(|entry| Arc::clone(&entry.0)).collect()
     }
 
+    /// All names, in no order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|entry| entry.0.key().to_owned()).collect()
+    }
+
     /// Passes events through, after what they tell is in the cache.
     pub fn fill<S>(&self, events: S) -> impl Stream<Item = Result<Event<T>, watcher::Error>> + use<T, S>
     where

@@ -148,8 +148,7 @@ pub fn children(
                 Event::Apply(it) => Step::Changed(slug(&it), sight(&it, child.heed)),
                 Event::Delete(it) => Step::Deleted(slug(&it)),
             };
-            let all = || context.nodes.all().iter().map(|node| node.name.to_string()).collect();
-            stream::iter(seen.take(step, kind, child.heed, &context.applied, all))
+            stream::iter(seen.take(step, kind, child.heed, &context.applied, || context.nodes.keys()))
         })
 }
 

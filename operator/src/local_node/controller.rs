@@ -42,7 +42,7 @@ use super::{
     validate::{ValidNode, validate},
 };
 use crate::{
-    cache::{Cache, Keyed},
+    cache::Keyed,
     conditions,
     context::Context,
     database_server::hold_server,
@@ -88,7 +88,7 @@ where
     let asked = stream::select_all([
         watch::changes(KIND, nodes, |node| Some(&node.name), asked).boxed(),
         watch::changes("NodeReport", reports, Report::node, figures).boxed(),
-        changed_servers.flat_map(move |_| stream::iter(names(&all_nodes))).boxed(),
+        changed_servers.flat_map(move |_| stream::iter(all_nodes.keys())).boxed(),
         changed_children(&context).boxed(),
         gateway_changes(&context).boxed(),
         stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken))).boxed(),
@@ -103,11 +103,6 @@ where
         async move { reconcile(&context, &name).await }.instrument(span)
     })
     .await;
-}
-
-/// The names of all nodes.
-fn names(nodes: &Cache<NodeSummary>) -> Vec<String> {
-    nodes.all().iter().map(|node| node.name.to_string()).collect()
 }
 
 /// The nodes whose children changed or went, all kinds together.
@@ -169,7 +164,7 @@ fn gateway_changes(context: &Arc<Context>) -> impl Stream<Item = String> + Send 
         };
         // At the first listing every node is reconciled anyway.
         let news = serves.is_some_and(|serves| known.replace(serves.clone()).is_some_and(|before| before != serves));
-        stream::iter(if news { names(&nodes) } else { Vec::new() })
+        stream::iter(if news { nodes.keys() } else { Vec::new() })
     })
 }
 
