@@ -161,7 +161,8 @@ impl Fuzzer {
                     .as_object()
                     .cloned()
                     .map_or(json!({"type": "object"}), Value::Object);
-                json!({self.string("language"): self.value("text", &each, depth + 1)})
+                let of = if name == "languages" { "text" } else { name };
+                json!({self.string("language"): self.value(of, &each, depth + 1)})
             }
             Some("object") => json!({"text": self.string("text"), "id": self.id()}),
             Some("array") => {
