@@ -4,6 +4,7 @@
 mod admission;
 pub mod client_address;
 pub mod database;
+mod deadline;
 pub mod error;
 pub mod extract;
 pub mod files;

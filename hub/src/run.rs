@@ -97,7 +97,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     tasks.spawn(reconciliation::show_gaps(state.clone(), stop.clone()));
     let (following, until) = (state.clone(), stop.clone());
     tasks.spawn(async move { following.keys.follow(until).await });
-    tasks.spawn(serve(listener, routes::router(state), stop.clone()));
+    tasks.spawn(serve(listener, routes::router(state), metrics.requests, stop.clone()));
     tasks.close();
     lifecycle::drain(&stop, tasks.wait()).await;
     management.abort();

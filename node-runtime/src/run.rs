@@ -98,7 +98,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let (following, until) = (state.clone(), stop.clone());
     tasks.spawn(async move { following.keys.follow(until).await });
     let router = routes::router(state, &metrics);
-    tasks.spawn(serve(listener, router, stop.clone()));
+    tasks.spawn(serve(listener, router, metrics.requests, stop.clone()));
     tasks.close();
     lifecycle::drain(&stop, tasks.wait()).await;
     management.abort();

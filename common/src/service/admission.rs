@@ -1,25 +1,23 @@
-//! How many requests are under way at once: those beyond are refused where they stand, and the others given up when they
-//! take too long. A service of its own because a refusal is to cost as little as it can: tower's layers for the same,
-//! and axum's to answer for their errors, clone all the layers within for each request.
+//! How many requests are under way at once: those beyond are refused where they stand. It lies around everything else,
+//! and its answer is written beforehand, because a refusal is to cost as little as it can.
 
 use std::{
     convert::Infallible,
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::{
     body::Bytes,
     extract::Request,
-    http::{HeaderMap, StatusCode, response::Parts},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, response::Parts},
+    response::Response,
 };
 use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
-use super::error::{ApiError, Failed, OVERLOADED};
+use super::{error::OVERLOADED, layers, metrics::Requests};
 use crate::envelope::Language;
 
 /// The refusal in each language, written once.
@@ -28,9 +26,13 @@ struct Refusals {
     english: (Parts, Bytes),
 }
 
-static REFUSALS: LazyLock<Refusals> = LazyLock::new(|| Refusals {
-    arabic: OVERLOADED.written(Language::Arabic),
-    english: OVERLOADED.written(Language::English),
+static REFUSALS: LazyLock<Refusals> = LazyLock::new(|| {
+    let written = |language| {
+        let (mut parts, body) = OVERLOADED.written(language);
+        layers::secure(&mut parts.headers);
+        (parts, body)
+    };
+    Refusals { arabic: written(Language::Arabic), english: written(Language::English) }
 });
 
 fn refuse(headers: &HeaderMap) -> Response {
@@ -38,20 +40,24 @@ fn refuse(headers: &HeaderMap) -> Response {
         Language::Arabic => &REFUSALS.arabic,
         Language::English => &REFUSALS.english,
     };
-    Response::from_parts(parts.clone(), body.clone().into())
+    let mut parts = parts.clone();
+    if let Some(id) = layers::given_id(headers) {
+        parts.headers.insert(layers::REQUEST_ID, id.clone());
+    }
+    Response::from_parts(parts, body.clone().into())
 }
 
-/// The places for requests under way, shared by all routes.
+/// The places for requests under way, shared by all connections.
 #[derive(Clone)]
 pub struct Admission {
     places: Arc<Semaphore>,
-    deadline: Duration,
+    requests: Requests,
 }
 
 impl Admission {
-    /// So many requests at once, and none for longer than `deadline`.
-    pub fn new(places: usize, deadline: Duration) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), deadline }
+    /// So many requests at once; those that are refused are counted among `requests`.
+    pub fn new(places: usize, requests: Requests) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), requests }
     }
 }
 
@@ -84,35 +90,38 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Admission { places, deadline } = &self.admission;
+        let Admission { places, requests } = &self.admission;
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            requests.refused(request.method());
             return Box::pin(std::future::ready(Ok(refuse(request.headers()))));
         };
-        let language = Language::negotiate(request.headers());
-        let answer = tokio::time::timeout(*deadline, self.inner.call(request));
+        let answer = self.inner.call(request);
         Box::pin(async move {
             let _place = place;
-            let late = ApiError::Refused(StatusCode::GATEWAY_TIMEOUT, "timeout");
-            answer.await.unwrap_or_else(|_| Ok(Failed(late, language).into_response()))
+            answer.await
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::{body::Body, http::StatusCode};
+    use prometheus::Registry;
     use tokio::sync::Notify;
     use tower::{ServiceExt, service_fn};
 
     use super::*;
 
+    fn admission(places: usize) -> Admission {
+        Admission::new(places, Requests::new("tested", &Registry::new()).unwrap())
+    }
+
     /// One place, and a service that answers when it is let.
     fn one_place(
         go: &Arc<Notify>,
-        deadline: Duration,
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
         let go = Arc::clone(go);
-        Admission::new(1, deadline).layer(service_fn(move |_: Request| {
+        admission(1).layer(service_fn(move |_: Request| {
             let go = Arc::clone(&go);
             async move {
                 go.notified().await;
@@ -129,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_free_again_when_its_request_is_answered_or_gone() {
         let go = Arc::new(Notify::new());
-        let service = one_place(&go, Duration::MAX);
+        let service = one_place(&go);
         let mut first = Box::pin(ask(service.clone()));
         assert!(now(&mut first).is_none(), "the first has the place");
         assert_eq!(ask(service.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
@@ -144,13 +153,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_speaks_the_language_that_is_asked_for_and_says_when_to_come_again() {
-        let places = Admission::new(0, Duration::MAX);
-        let service = places.layer(service_fn(async |_: Request| Ok(Response::default())));
+        let service = admission(0).layer(service_fn(async |_: Request| Ok(Response::default())));
         for (language, message) in [("ar", "الخدمة"), ("en", "The service")] {
             let request = Request::builder().header("accept-language", language).body(Body::empty()).unwrap();
             let Ok(answer) = service.clone().oneshot(request).await;
             assert_eq!(answer.headers()["retry-after"], "1");
             assert_eq!(answer.headers()["content-type"], "application/json");
+            assert_eq!(answer.headers()["cache-control"], "no-store");
             let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
             let body = String::from_utf8(body.to_vec()).unwrap();
             assert!(body.contains(message) && body.contains(r#""error":"overloaded""#), "{body}");
@@ -158,8 +167,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_takes_too_long_is_given_up() {
-        assert_eq!(ask(one_place(&Arc::default(), Duration::ZERO)).await, StatusCode::GATEWAY_TIMEOUT);
+    async fn a_refusal_is_counted_and_keeps_the_id_that_was_given_to_the_request() {
+        let registry = Registry::new();
+        let admission = Admission::new(0, Requests::new("tested", &registry).unwrap());
+        let service = admission.layer(service_fn(async |_: Request| Ok(Response::default())));
+        let given = "0199c5f2-5b0e-7c3e-9d5a-3f1b2c4d5e6f";
+        for (id, kept) in [(given, Some(given)), ("<b>someone@example.com", None)] {
+            let request = Request::builder().header("x-request-id", id).body(Body::empty()).unwrap();
+            let Ok(answer) = service.clone().oneshot(request).await;
+            assert_eq!(answer.headers().get("x-request-id").map(|id| id.to_str().unwrap()), kept);
+        }
+        let counted = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let line = r#"tested_http_request_duration_seconds_count{method="GET",route="none",status="503"} 2"#;
+        assert!(counted.contains(line), "{counted}");
     }
 
     /// What it is, if it is done when it is looked at once.

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
     routing::get,
 };
@@ -21,18 +21,16 @@ use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::{
-    admission::Admission,
+    deadline::Deadline,
     error::{ApiError, NOT_FOUND},
     metrics::Requests,
     openapi,
 };
 use crate::telemetry::traces;
 
-const REQUEST_ID: &str = "x-request-id";
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A body is no larger, where a route does not say otherwise.
 const MAX_BODY: usize = 64 * 1024;
-/// Eight times what saturates two cores: of more, each would only wait for the others.
-const MAX_IN_FLIGHT: usize = 128;
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Routes that describe themselves, to be merged into.
@@ -60,7 +58,6 @@ pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, reque
         .route("/api/openapi.json", get(async move || (json, description)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        // Within what may refuse: a request that is refused costs as little as it can.
         .layer(
             ServiceBuilder::new()
                 .layer(
@@ -79,7 +76,7 @@ pub fn layered<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, reque
                 .layer(PropagateRequestIdLayer::x_request_id())
                 .layer(requests)
                 .map_response(secured)
-                .layer(Admission::new(MAX_IN_FLIGHT, REQUEST_DEADLINE)),
+                .layer(Deadline(REQUEST_DEADLINE)),
         )
         .with_state(state)
 }
@@ -95,16 +92,24 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
 ];
 
 fn secured(mut response: Response) -> Response {
-    for (name, value) in SECURITY_HEADERS {
-        response.headers_mut().entry(name).or_insert(value);
-    }
+    secure(response.headers_mut());
     response
+}
+
+pub(super) fn secure(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(value);
+    }
+}
+
+/// The id that a proxy gave the request.
+pub(super) fn given_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(REQUEST_ID).filter(|id| id.to_str().is_ok_and(|id| Uuid::parse_str(id).is_ok()))
 }
 
 /// A request keeps the id that a proxy gave it; what is none is not written into logs.
 fn forget_strange_id(mut request: Request) -> Request {
-    let id = request.headers().get(REQUEST_ID).map(|id| id.to_str().ok().and_then(|id| Uuid::parse_str(id).ok()));
-    if id == Some(None) {
+    if given_id(request.headers()).is_none() {
         request.headers_mut().remove(REQUEST_ID);
     }
     request

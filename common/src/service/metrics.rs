@@ -9,6 +9,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
+    http::Method,
     response::Response,
 };
 use prometheus::{
@@ -19,6 +20,15 @@ use prometheus::{
 use tower::{Layer, Service};
 
 use super::database::Database;
+
+/// Where there is no route.
+const NO_ROUTE: &str = "none";
+
+/// A method as a label.
+fn named(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
 
 /// Requests by route.
 #[derive(Clone)]
@@ -37,6 +47,11 @@ impl Requests {
         )?;
         registry.register(Box::new(requests.clone()))?;
         Ok(Self(requests))
+    }
+
+    /// Counts a request that was refused before its route was looked for.
+    pub(super) fn refused(&self, method: &Method) {
+        self.0.with_label_values(&[named(method), NO_ROUTE, "503"]).observe(0.0);
     }
 }
 
@@ -103,17 +118,15 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let started = Instant::now();
-        let method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-            .into_iter()
-            .find(|known| *known == request.method().as_str());
+        let method = named(request.method());
         let route = request.extensions().get::<MatchedPath>().cloned();
         let answer = self.inner.call(request);
         let requests = self.requests.clone();
         Box::pin(async move {
             let answer = answer.await?;
-            let route = route.as_ref().map_or("none", MatchedPath::as_str);
+            let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
             let status = answer.status();
-            let labels = [method.unwrap_or("other"), route, status.as_str()];
+            let labels = [method, route, status.as_str()];
             requests.0.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
             Ok(answer)
         })
