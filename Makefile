@@ -84,7 +84,7 @@ fixtures: ## Write what the next release is to upgrade: dumps of the databases a
 	tests/run.sh fixtures
 
 .PHONY: layout
-layout: ## Record which functions the programs use, so that only those are in memory; needs valgrind, perf and half an hour
+layout: ## Record which functions the programs use, so that only those are in memory; needs valgrind, perf and 40 minutes
 	layout/record.sh
 
 .PHONY: fmt

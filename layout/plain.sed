@@ -1,3 +1,3 @@
-# A function's name without the hashes in it: its own, at the end (legacy mangling), and those of crates (v0).
-s/17h[0-9a-f]{16}E$//
+# A function's name without what changes from build to build: the numbers of its copies, and the hashes of crates (v0).
+s/(\.[0-9]+)+$//
 s/Cs[0-9A-Za-z]+_//g
