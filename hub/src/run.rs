@@ -9,7 +9,7 @@ use fateh_common::{
         database::Database,
         files::FileError,
         keys::{KeyRing, KeysError},
-        serve::serve,
+        serve::{listen, serve},
         words,
     },
 };
@@ -85,7 +85,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let state = AppState::new(&arguments, database.clone(), keys, client.clone(), fleet.clone(), metrics.clone());
 
     let management_listener = TcpListener::bind(arguments.management_address).await?;
-    let listener = TcpListener::bind(arguments.http_address).await?;
+    let listener = listen(arguments.http_address)?;
     tracing::info!(issuer = state.issuer, version = env!("CARGO_PKG_VERSION"), "the hub serves");
     let serves = Serves { database, fleet: fleet.clone() };
     let readiness = management::router(metrics.registry.clone(), serves, stop.clone());

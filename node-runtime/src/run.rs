@@ -10,7 +10,7 @@ use fateh_common::{
         database::Database,
         files::FileError,
         keys::{KeyRing, KeysError},
-        serve::serve,
+        serve::{listen, serve},
         words,
     },
 };
@@ -86,7 +86,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     let state = AppState::new(node, database.clone(), Clock::system(), keys, hub);
 
     let management_listener = TcpListener::bind(arguments.management_address).await?;
-    let listener = TcpListener::bind(arguments.http_address).await?;
+    let listener = listen(arguments.http_address)?;
     tracing::info!(node = state.node.slug, version = env!("CARGO_PKG_VERSION"), "the node serves");
     let readiness = management::router(metrics.registry.clone(), DatabaseAnswers(database), stop.clone());
     let management = tokio::spawn(management::serve(management_listener, readiness, CancellationToken::new()));
