@@ -84,10 +84,11 @@ api_server() { # NAME
     --bind-address 127.0.0.1 --secure-port "$api_port" --service-cluster-ip-range 10.97.0.0/16 --token-auth-file "$state/tokens.csv" \
     --authorization-mode RBAC --service-account-issuer https://kubernetes.default.svc \
     --service-account-key-file "$state/sa.pub" --service-account-signing-key-file "$state/sa.key"
-  kubeconfig "$state/admin.kubeconfig" "$admin_token"
+  kubeconfig "$state/admin-$1.kubeconfig" "$admin_token"
+  ln -sf "admin-$1.kubeconfig" "$state/admin.kubeconfig"
   await 60 "the API server" kubectl get --raw /readyz
   # No Deployment controller: the tests say themselves what has become of pods.
-  launch "kube-controller-manager-$1" "$bin/kube-controller-manager" --kubeconfig "$state/admin.kubeconfig" \
+  launch "kube-controller-manager-$1" "$bin/kube-controller-manager" --kubeconfig "$state/admin-$1.kubeconfig" \
     --bind-address 127.0.0.1 --secure-port "$metrics_port" --leader-elect=false \
     --kube-api-qps 500 --kube-api-burst 1000 --concurrent-namespace-syncs 20 \
     --controllers namespace-controller,garbage-collector-controller,serviceaccount-controller
@@ -124,7 +125,7 @@ run_tests() { # PROGRAM [ARGUMENTS]
   shift
   (cd "$root" && KUBECONFIG=$state/admin.kubeconfig FATEH_OPERATOR_PASSWORD=$operator_password \
     FATEH_PG15_PORT=$pg15_port FATEH_PG18_PORT=$pg18_port FATEH_LOGS=$log FATEH_PROGRAMS=$programs FATEH_HELM=$bin/helm FATEH_PGBENCH=$postgres_bin/pgbench \
-    FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state FATEH_HUB=http://127.0.0.1:${hub_port:-} FATEH_COLLECTOR=127.0.0.1:${collector_port:-} \
+    FATEH_OPERATOR_KUBECONFIG=$state/operator.kubeconfig FATEH_OPERATED_KUBECONFIG=$state/admin-provisioning.kubeconfig FATEH_BENCH=$dev/bench FATEH_TESTS=$tests FATEH_STATE=$state FATEH_HUB=http://127.0.0.1:${hub_port:-} FATEH_COLLECTOR=127.0.0.1:${collector_port:-} \
     RUST_BACKTRACE=0 cargo test --locked --profile "$profile" -p fateh-tests --test "$program" -- "$@")
 }
 
@@ -165,7 +166,7 @@ operator_kubeconfig() {
 if [ "$suite" = bench ]; then
   # What loads a node shares its processors: what it needs itself is lost to the node.
   profile=release
-  [ $# -gt 0 ] || set -- bare operated runtime loaded simulated rollouts hub_loaded
+  [ $# -gt 0 ] || set -- provisioning runtime loaded simulated rollouts hub_loaded
   for part; do
     settings=()
     # A node's writes are measured as they are in production: on the disk, and not written a second time as text.
@@ -177,9 +178,17 @@ if [ "$suite" = bench ]; then
     postgres postgres-18 "$state/postgres-18-programs/bin" "$pg18_port" "${settings[@]}"
     api_server "$part"
     operator_kubeconfig
+    servers=("$part")
+    if [ "$part" = provisioning ]; then
+      # One without an operator, for what is sent bare.
+      api_server bare
+      servers+=(bare)
+    fi
     finish
     run_tests bench --exact "$part" --nocapture
-    for name in kube-controller-manager kube-apiserver etcd; do stop "$name-$part"; done
+    for server in "${servers[@]}"; do
+      for name in kube-controller-manager kube-apiserver etcd; do stop "$name-$server"; done
+    done
   done
   exit
 fi

@@ -300,6 +300,14 @@ pub struct LocalNodeStatus {
     pub handled: HandledRequests,
 }
 
+impl LocalNodeStatus {
+    /// Whether the operator has reported on the node: until then its status is what the API server gives a new one.
+    #[must_use]
+    pub fn is_reported(&self) -> bool {
+        self.observed_generation.is_some_and(|generation| generation > 0)
+    }
+}
+
 /// Digests of the annotations' values that were last taken up: a value is a nonce, and works once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

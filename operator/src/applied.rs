@@ -90,6 +90,8 @@ pub struct Applied(Mutex<Known>);
 struct Known {
     /// The kinds that there are. An entry lies where its kind does, and need not say which it is.
     kinds: Vec<ChildKind>,
+    /// Those that a watch has listed in full.
+    listed: HashSet<ChildKind>,
     /// By the hash of a node's name, of which there are thousands.
     nodes: HashMap<u64, Vec<Entry>>,
 }
@@ -123,6 +125,7 @@ impl Applied {
         let kind = ChildKind::new(&LocalNode::kind(&()), "");
         if self.with(&name, kind, |entry| entry.seen > version) {
             self.forget(&name);
+            self.known().listed.clear();
         }
         self.with(&name, kind, |entry| entry.seen = version);
     }
@@ -159,6 +162,13 @@ impl Applied {
         self.with(node, kind, |entry| entry.left_at == version(child))
     }
 
+    /// Whether there is no such child, as far as watches show: one that is on its way to them will be news. False of a
+    /// kind that was not listed yet.
+    pub fn is_absent(&self, node: &str, kind: ChildKind) -> bool {
+        let entry = self.with(node, kind, |entry| *entry);
+        entry.left_at == 0 && entry.seen == 0 && self.known().listed.contains(&kind)
+    }
+
     /// Notes what a watch showed; true if it is not the version that the operator left.
     pub fn sees(&self, node: &str, kind: ChildKind, sight: Sight) -> bool {
         let Sight { version, shape } = sight;
@@ -183,6 +193,7 @@ impl Applied {
     /// Notes that of this kind only these nodes have a child.
     pub fn only(&self, kind: ChildKind, nodes: &Names) {
         let mut known = self.known();
+        known.listed.insert(kind);
         let place = known.place(kind);
         for (_, entries) in known.nodes.iter_mut().filter(|(node, _)| !nodes.0.contains(node)) {
             if let Some(entry) = entries.get_mut(place) {
@@ -298,6 +309,21 @@ mod tests {
         let mut names = Names::default();
         names.add(name);
         names
+    }
+
+    #[test]
+    fn a_child_is_absent_once_its_kind_was_listed_and_until_it_is_seen_or_made() {
+        let applied = Applied::default();
+        let kind = ChildKind::new("ConfigMap", "node");
+        assert!(!applied.is_absent("riyadh", kind), "nobody has looked");
+        applied.only(kind, &named("cairo"));
+        assert!(applied.is_absent("riyadh", kind));
+        applied.sees("riyadh", kind, Sight { version: 7, shape: None });
+        assert!(!applied.is_absent("riyadh", kind), "another has made one");
+        applied.gone("riyadh", kind);
+        assert!(applied.is_absent("riyadh", kind));
+        applied.left(&child("a", ""), &child("a", "9"));
+        assert!(!applied.is_absent("riyadh", kind), "the operator has made one, which no watch has shown yet");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use fateh_crds::{DatabaseServer, LocalNode};
+use fateh_crds::DatabaseServer;
 use fateh_tests::{
-    Postgres, TESTER, api_proxy, delete_node,
+    Postgres, TESTER, api_proxy, apply_node, delete_node,
     program::Program,
     ready_node,
     sql_proxy::{self, Verdict},
@@ -36,8 +36,9 @@ pub struct Life {
 
 impl Life {
     /// How many writes it takes.
-    pub fn writes(&self) -> usize {
-        self.writes.len()
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    pub fn writes(&self) -> f64 {
+        self.writes.len() as f64
     }
 }
 
@@ -90,7 +91,11 @@ pub async fn record(client: &Client) -> Life {
     delete_node(client, "bench-first").await;
     writes.lock().unwrap().clear();
     let node = ready_node(client, MODEL, json!({"region": "bench-record"})).await;
-    let noted = writes.lock().unwrap().clone();
+    // The operator writes to both side by side. Sent one after the other, transactions stay whole.
+    let mut noted = writes.lock().unwrap().clone();
+    let is_sql = |write: &Write| matches!(write, Write::Sql { .. });
+    let first = noted.iter().position(is_sql).unwrap();
+    noted[first..].sort_by_key(|write| !is_sql(write));
     delete_node(client, MODEL).await;
     program.stop().await;
     Life { writes: noted, uid: node.uid().unwrap() }
@@ -98,6 +103,7 @@ pub async fn record(client: &Client) -> Life {
 
 /// What bare writes are sent with: the operator's own rights, and as many connections as it has.
 pub struct Sender {
+    admin: Client,
     api: Client,
     pool: PgPool,
 }
@@ -112,11 +118,12 @@ impl Sender {
             .database("postgres")
             .ssl_mode(sqlx::postgres::PgSslMode::Disable);
         let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
-        Self { api: api_proxy::operator(client).await, pool }
+        Self { admin: client.clone(), api: api_proxy::operator(client).await, pool }
     }
 
-    /// Sends all writes of a life for another node. Its LocalNode exists already.
-    pub async fn send(&self, life: &Life, node: &LocalNode) {
+    /// Makes another node's LocalNode, and sends all writes of a life for it.
+    pub async fn make(&self, life: &Life, name: &str) {
+        let node = apply_node(&self.admin, name, json!({})).await.unwrap();
         let (name, uid) = (node.name_any(), node.uid().unwrap());
         let own = |text: &str| {
             text.replace(&life.uid, &uid)
@@ -157,7 +164,7 @@ impl Sender {
 }
 
 async fn carry_out(connection: &mut PgConnection, text: &str) {
-    let query = sqlx::query(AssertSqlSafe(text.to_owned()));
+    let query = sqlx::query(AssertSqlSafe(text.to_owned())).persistent(false);
     let done = if text.contains("INTO local_node.fee_rates") {
         query.bind("2026-01-01T00:00:00Z").bind(1000).execute(connection).await
     } else if text.contains("INTO local_node.first_admin_invitation") {

@@ -1,6 +1,6 @@
 //! `make bench`: what the operator adds to the bare cost of the same writes, in one run on the same parts, with pods
-//! simulated. `tests/run.sh bench` starts the parts, anew for each of the tests, so that neither finds what the
-//! other has left.
+//! simulated. `tests/run.sh bench` starts the parts, anew for each of the tests, so that none finds what another
+//! has left.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 mod bare;
@@ -16,6 +16,7 @@ mod node_load;
 #[expect(dead_code, reason = "shared with the tests of the centre")]
 mod peer;
 mod provisioning;
+mod requests;
 mod rollouts;
 #[path = "../node/running.rs"]
 #[expect(dead_code, reason = "shared with the tests of single requests")]
@@ -24,32 +25,33 @@ mod runtime;
 mod simulated;
 mod statistics;
 
-use fateh_tests::figures::{Figures, keep, kept};
-use serde_json::json;
+use fateh_tests::figures::Figures;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 
-/// The writes alone, sent with the operator's rights. Leaves its figures for the other test.
+/// What the operator makes of LocalNodes, and the same writes sent bare to an API server of their own: in turns, because
+/// the machine is not as fast at one time as at another.
 #[tokio::test(flavor = "multi_thread")]
-async fn bare() {
-    let client = fateh_tests::kubernetes().await;
-    let life = bare::record(&client).await;
-    println!("{} writes for each node", life.writes());
-    let sender = bare::Sender::new(&client).await;
-    let one = provisioning::bare(&client, &sender, &life).await;
-    let fleet = fleet::bare(&client, &sender, &life).await;
-    keep("bare", &json!({"one": one, "fleet": fleet}));
+async fn provisioning() {
+    let bare = fateh_tests::kubernetes().await;
+    let life = bare::record(&bare).await;
+    let sender = bare::Sender::new(&bare).await;
+    let operated = operated().await;
+    fleet::room(&operated).await;
+    let mut figures = Figures::default();
+    figures.add("writes for each node, events not counted", life.writes(), "", "");
+    provisioning::measure(&operated, &sender, &life, &mut figures).await;
+    fleet::measure(&operated, &sender, &life, &mut figures).await;
+    figures.finish("control-plane");
 }
 
-/// One after another, in one test: each figure wants the machine for itself.
-#[tokio::test(flavor = "multi_thread")]
-async fn operated() {
-    let client = fateh_tests::kubernetes().await;
-    let bare = kept("bare");
-    let one: Vec<_> = bare["one"].as_array().unwrap().iter().map(|took| took.as_f64().unwrap()).collect();
-    fleet::room(&client).await;
-    let mut figures = Figures::default();
-    provisioning::operated(&client, &one, &mut figures).await;
-    fleet::operated(&client, bare["fleet"].as_f64().unwrap(), &mut figures).await;
-    figures.finish("control-plane");
+/// The API server of the operator, where there is another without one.
+async fn operated() -> Client {
+    let kubeconfig = Kubeconfig::read_from(fateh_tests::variable("FATEH_OPERATED_KUBECONFIG")).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
 }
 
 /// The program in a node's pods, while nobody asks it for anything.

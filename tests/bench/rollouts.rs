@@ -21,7 +21,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{fleet, simulated};
+use crate::{fleet, requests::Requests, simulated};
 
 /// How often the four stages are gone through.
 const RUNS: usize = 10;
@@ -39,7 +39,7 @@ fn nodes() -> usize {
 pub async fn measure(client: &Client, figures: &mut Figures) {
     simulated::server(client).await;
     let [url, token] = catalogue::start(Arc::new(|_, _| Box::pin(async {}))).await;
-    let arguments = [simulated::PROBE[0], &*url, &*token];
+    let arguments = [fleet::PROBE[0], &*url, &*token];
     let count = nodes();
     let names: Vec<_> = (0..count).map(|index| format!("bench-roll-{index}")).collect();
     let program = Program::start_directly("operator-rollouts-first", &arguments).await;
@@ -221,40 +221,23 @@ struct Writes {
 
 impl Writes {
     async fn now(client: &Client) -> Self {
-        let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
-        let metrics = client.request_text(request).await.unwrap();
-        // A write's labels, and how many there were of it.
-        let writes: Vec<(&str, u64)> = metrics
-            .lines()
-            .filter_map(|line| line.strip_prefix("apiserver_request_total{")?.rsplit_once("} "))
-            .filter(|(labels, _)| {
-                ["APPLY", "PATCH", "PUT", "POST", "DELETE"]
-                    .iter()
-                    .any(|verb| labels.contains(&format!("verb=\"{verb}\"")))
-            })
-            .filter_map(|(labels, count)| Some((labels, count.parse().ok()?)))
-            .collect();
-        let count = |resource: &str, subresource: &str| {
-            let of_it = |labels: &str| {
-                labels.contains(&format!("resource=\"{resource}\""))
-                    && labels.contains(&format!("subresource=\"{subresource}\""))
-            };
-            writes.iter().filter(|(labels, _)| of_it(labels)).map(|(_, count)| count).sum()
-        };
-        let (told, answered, status) =
-            (count("nodecontents", ""), count("nodecontents", "status"), count("localnodes", "status"));
-        let all: u64 = writes.iter().map(|(_, count)| count).sum();
+        let requests = Requests::now(client).await;
+        let (told, answered, status) = (
+            requests.writes_of("nodecontents", ""),
+            requests.writes_of("nodecontents", "status"),
+            requests.writes_of("localnodes", "status"),
+        );
         let expected = told + answered + status;
         let beside: u64 = [
-            count("nodereports", "status"),
-            count("events", ""),
-            count("contentdistributions", ""),
-            count("contentdistributions", "status"),
-            count("leases", ""),
+            requests.writes_of("nodereports", "status"),
+            requests.writes_of("events", ""),
+            requests.writes_of("contentdistributions", ""),
+            requests.writes_of("contentdistributions", "status"),
+            requests.writes_of("leases", ""),
         ]
         .iter()
         .sum();
-        Self { told, answered, status, others: all - expected - beside }
+        Self { told, answered, status, others: requests.writes() - expected - beside }
     }
 
     fn since(&self, before: &Self) -> Self {

@@ -30,9 +30,6 @@ const REGION: &str = "simulated";
 /// The one node whose database has files; the sessions of all others are led there.
 const REAL: &str = "node_bench_first";
 
-/// As it is unless it is set: what looking at all databases costs belongs to the figures, and not every two seconds.
-pub const PROBE: [&str; 1] = ["--probe-interval=30"];
-
 /// How many nodes.
 fn nodes() -> usize {
     std::env::var("FATEH_BENCH_SIMULATED").ok().and_then(|count| count.parse().ok()).unwrap_or(10_000)
@@ -135,7 +132,7 @@ pub fn spec() -> Value {
 /// Makes them all, and measures the operator.
 pub async fn measure(client: &Client, figures: &mut Figures) {
     server(client).await;
-    let program = Program::start_directly("operator-simulated", &PROBE).await;
+    let program = Program::start_directly("operator-simulated", &fleet::PROBE).await;
     let count = nodes();
     let pods = fleet::simulate_pods(client).await;
     let names: Vec<_> = (0..count).map(|index| format!("bench-sim-{index}")).collect();
@@ -156,7 +153,7 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     }
     program.stop().await;
     // One that starts where all is done: what a new leader needs.
-    let program = Program::start_directly("operator-simulated-again", &PROBE).await;
+    let program = Program::start_directly("operator-simulated-again", &fleet::PROBE).await;
     until_settled(&program).await;
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     figures.add(

@@ -19,28 +19,11 @@ impl Figures {
 
     /// Writes the JSON.
     pub fn finish(self, name: &str) {
-        keep(name, &json!(self.0));
+        let file = PathBuf::from(variable("FATEH_BENCH")).join(format!("{name}.json"));
+        let text = format!("{:#}\n", json!(self.0));
+        let written = file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&file, text));
+        assert!(written.is_ok(), "write {}: {written:?}", file.display());
     }
-}
-
-fn file(name: &str) -> PathBuf {
-    PathBuf::from(variable("FATEH_BENCH")).join(format!("{name}.json"))
-}
-
-/// Writes JSON beside the figures.
-pub fn keep(name: &str, value: &Value) {
-    let file = file(name);
-    let written =
-        file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&file, format!("{value:#}\n")));
-    assert!(written.is_ok(), "write {}: {written:?}", file.display());
-}
-
-/// Reads what was kept.
-#[must_use]
-pub fn kept(name: &str) -> Value {
-    let file = file(name);
-    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("read {}: {error}", file.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("read {}: {error}", file.display()))
 }
 
 /// The value that so many hundredths of the values lie under.

@@ -5,10 +5,9 @@ use sqlx::Connection;
 use super::{
     Mark,
     mark::is_marked,
-    provision::execute,
     schema::Family,
     server::Server,
-    sql::{identifier, literal},
+    sql::{execute, identifier, literal},
 };
 use crate::failure::Failure;
 

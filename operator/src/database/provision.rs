@@ -1,14 +1,14 @@
 //! A role and its database, a node's or the hub's: looked at in one query, made and put right step by step.
 
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 
 use super::{
     Mark,
     catalog::{Catalog, Drift, ROLE_SETTINGS, Wanted},
     schema::Schema,
     server::Server,
-    sql::{identifier, literal, statement},
+    sql::{execute, identifier, literal},
 };
 use crate::failure::Failure;
 
@@ -260,16 +260,18 @@ impl Server {
     async fn create_database(&self, node: &NodeDatabase<'_>) -> Result<(), Failure> {
         let template = self.ensure_template(node.schema).await?;
         let _turn = self.creates.acquire().await;
+        let failed = self.failed("create the node's database");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
         self.may_act("create the node's database")?;
         let text = format!(
             "CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false",
             identifier(node.name),
             identifier(&template)
         );
-        match sqlx::query(statement(text)).execute(&self.pool).await {
+        match execute(&mut connection, text).await {
             // A run before this one is making it: what follows finds it, or fails and looks again.
             Err(error) if looks_again(&error) => Ok(()),
-            other => other.map(drop).map_err(self.failed("create the node's database")),
+            other => other.map_err(failed),
         }
     }
 
@@ -317,10 +319,6 @@ impl Server {
         self.may_act(act)?;
         execute(&mut connection, format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}")).await.map_err(&failed)
     }
-}
-
-pub(super) async fn execute(connection: &mut PgConnection, text: String) -> Result<(), sqlx::Error> {
-    sqlx::query(statement(text)).execute(connection).await.map(drop)
 }
 
 fn looks_again(error: &sqlx::Error) -> bool {

@@ -6,9 +6,8 @@ use sqlx::{Connection, PgConnection};
 
 use super::{
     Mark,
-    provision::execute,
     server::Server,
-    sql::{identifier, literal, statement},
+    sql::{execute, identifier, literal},
 };
 use crate::failure::Failure;
 
@@ -102,7 +101,9 @@ impl Server {
     pub(super) async fn end_sessions(&self, name: &str) -> Result<(), Failure> {
         let text =
             format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = {}", literal(name));
-        sqlx::query(statement(text)).execute(&self.pool).await.map(drop).map_err(self.failed("end the node's sessions"))
+        let failed = self.failed("end the node's sessions");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        execute(&mut connection, text).await.map_err(failed)
     }
 
     async fn drop_named(&self, name: &str) -> Result<(), Failure> {

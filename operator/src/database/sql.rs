@@ -1,7 +1,7 @@
 //! Text that becomes part of a statement. Identifiers and literals are quoted here and nowhere else.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 /// Quotes an identifier.
 ///
@@ -23,6 +23,14 @@ pub fn literal(text: &str) -> String {
 #[must_use]
 pub fn statement(text: String) -> AssertSqlSafe<String> {
     AssertSqlSafe(text)
+}
+
+/// Carries a statement out, see [`statement`], that no second one is like: it is not kept prepared.
+///
+/// # Errors
+/// When the server refuses it, or cannot be reached.
+pub async fn execute(connection: &mut PgConnection, text: String) -> Result<(), sqlx::Error> {
+    sqlx::query(statement(text)).persistent(false).execute(connection).await.map(drop)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
     retire::drop_by_force,
     schema::Schema,
     server::Server,
-    sql::{identifier, literal, statement},
+    sql::{execute, identifier, literal, statement},
 };
 use crate::failure::Failure;
 
@@ -51,19 +51,16 @@ impl Server {
         let failed = self.failed("build the template");
         let role_exists = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
         if !sqlx::query_scalar(role_exists).bind(runtime_role).fetch_one(&mut *admin).await.map_err(&failed)? {
-            sqlx::query(statement(format!("CREATE ROLE {} NOLOGIN", identifier(runtime_role))))
-                .execute(&mut *admin)
-                .await
-                .map_err(&failed)?;
+            execute(&mut *admin, format!("CREATE ROLE {} NOLOGIN", identifier(runtime_role))).await.map_err(&failed)?;
         }
         drop_by_force(&mut *admin, &building).await.map_err(&failed)?;
         let create = format!("CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'");
-        sqlx::query(statement(create)).execute(&mut *admin).await.map_err(&failed)?;
+        execute(&mut *admin, create).await.map_err(&failed)?;
         let mut inside = self.session(&building).await?;
         for text in
             ["DROP SCHEMA IF EXISTS public".to_owned(), format!("CREATE SCHEMA {}", identifier(schema.family.schema))]
         {
-            sqlx::query(statement(text)).execute(&mut inside).await.map_err(&failed)?;
+            execute(&mut inside, text).await.map_err(&failed)?;
         }
         self.migrate(&mut inside, schema, schema.all()).await?;
         inside.close().await.map_err(&failed)?;
@@ -72,10 +69,7 @@ impl Server {
         let left = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND NOT datistemplate
                     AND starts_with(shobj_description(oid, 'pg_database'), $2) AND pg_get_userbyid(datdba) = current_user)";
         if sqlx::query_scalar(left).bind(name).bind(TEMPLATE).fetch_one(&mut *admin).await.map_err(&failed)? {
-            sqlx::query(statement(format!("DROP DATABASE {quoted_name}")))
-                .execute(&mut *admin)
-                .await
-                .map_err(&failed)?;
+            execute(&mut *admin, format!("DROP DATABASE {quoted_name}")).await.map_err(&failed)?;
         }
         let mut placed = admin.begin().await.map_err(&failed)?;
         for text in [
@@ -85,7 +79,7 @@ impl Server {
             format!("ALTER DATABASE {quoted_name} IS_TEMPLATE true"),
             format!("ALTER DATABASE {quoted_name} CONNECTION LIMIT 0"),
         ] {
-            sqlx::query(statement(text)).execute(&mut *placed).await.map_err(&failed)?;
+            execute(&mut *placed, text).await.map_err(&failed)?;
         }
         placed.commit().await.map_err(&failed)
     }
@@ -103,7 +97,7 @@ impl Server {
             for name in names {
                 let quoted = identifier(&name);
                 for text in [format!("ALTER DATABASE {quoted} IS_TEMPLATE false"), format!("DROP DATABASE {quoted}")] {
-                    sqlx::query(statement(text)).execute(&mut *admin).await?;
+                    execute(&mut *admin, text).await?;
                 }
                 tracing::info!(server = self.name, template = name, "dropped the template of another version");
             }

@@ -2,7 +2,9 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use fateh_crds::{ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, LocalNode, NodeState, RECREATE_ANNOTATION};
+use fateh_crds::{
+    ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, LocalNode, LocalNodeStatus, NodeState, RECREATE_ANNOTATION,
+};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{Api, Resource, ResourceExt, api::PostParams, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
@@ -33,8 +35,8 @@ const SOON: Duration = Duration::from_secs(2);
 
 /// Carries `node` out and notes in `pass` how far it came.
 ///
-/// Order: namespace first, because all else lies in it; Secrets before the role that relies on them;
-/// the database before the pods that connect to it; the route last.
+/// Order: namespace first, because all else lies in it; Secrets before the role that relies on them; the database, and
+/// the pods' rights and walls, before the pods; the route last.
 ///
 /// # Errors
 /// The first step that failed; the next pass finds the earlier ones done.
@@ -45,42 +47,34 @@ pub async fn carry_out(
     placement: &Placement,
     pass: &mut Pass,
 ) -> Result<(), Failure> {
-    ensure_namespace(context, node).await?;
-    let secrets = observe::secrets(context, node).await?;
+    let secrets = match ensure_namespace(context, resource, node).await? {
+        Found::MadeNow => Secrets::default(),
+        Found::Before => observe::secrets(context, node).await?,
+    };
     let credentials = ensure_credentials(context, resource, node, placement, &secrets, pass).await?;
-    let database = ensure_database(context, resource, node, placement, &secrets, &credentials, pass).await;
-    if database.is_err() && node.state != NodeState::Active {
-        // What is to stop stops, whatever has become of its database.
-        stop(context, node, placement, &credentials, pass).await?;
-    }
-    let database = database?;
     let reader_acts = ["apply the RoleBinding for certificates", "remove the RoleBinding for certificates"];
     apply_or_remove(context, node, reader_acts, TLS_READER, build_tls_reader(node, &context.settings)).await?;
-    let (node, problem) = &routable(context, resource, node, pass).await?;
-    let Children {
-        config_map,
-        service_account,
-        role_binding,
-        node_report,
-        node_content,
-        network_policy,
-        deployment,
-        service,
-        entrance,
-        pod_disruption_budget,
-    } = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
-    // The pods' rights, reports and walls stand before the pods.
-    ensure(context, "apply the ConfigMap", &config_map).await?;
-    ensure(context, "apply the ServiceAccount", &service_account).await?;
-    ensure(context, "apply the RoleBinding", &role_binding).await?;
-    ensure(context, "apply the NodeReport", &node_report).await?;
-    ensure_shared(context, "apply the NodeContent", &node_content).await?;
-    ensure(context, "apply the NetworkPolicy", &network_policy).await?;
+    let (routable, problem) = routable(context, resource, node, pass).await?;
+    let children = build::build(&routable, &context.settings, &placement.resource.spec, &credentials.fingerprint());
+    // Each to its end: neither is of use to the other, and what is begun in the database is not to be broken off.
+    let (database, surrounded) = futures::join!(
+        ensure_database(context, resource, node, placement, &secrets, &credentials, pass),
+        ensure_surroundings(context, &children)
+    );
+    let Children { deployment, entrance, pod_disruption_budget, .. } = children;
+    if database.is_err() && node.state != NodeState::Active {
+        // What is to stop stops, whatever has become of its database.
+        apply(context, "stop the pods", &deployment).await?;
+        route::ensure(context, &routable, entrance, pass).await?;
+        return database.map(drop);
+    }
+    let database = database?;
+    surrounded?;
+    let node = &routable;
     let deployment = ensure_and_read(context, "apply the Deployment", &deployment).await?;
     let workload = Workload::of(&deployment);
     let settled_at = workload.settled_at();
     pass.workload = Some(workload);
-    ensure(context, "apply the Service", &service).await?;
     let refused = route::ensure(context, node, entrance, pass).await?;
     let budget_acts = ["apply the PodDisruptionBudget", "remove the PodDisruptionBudget"];
     apply_or_remove(context, node, budget_acts, CHILD_NAME, pod_disruption_budget).await?;
@@ -100,30 +94,43 @@ pub async fn carry_out(
     }
 }
 
-/// Takes the pods and the route of a node away that is not to serve.
-async fn stop(
-    context: &Context,
-    node: &ValidNode,
-    placement: &Placement,
-    credentials: &Credentials,
-    pass: &mut Pass,
-) -> Result<(), Failure> {
-    let children = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
-    apply(context, "stop the pods", &children.deployment).await?;
-    route::ensure(context, node, children.entrance, pass).await.map(drop)
+/// What the pods need: their rights, where they report, their walls, and how they are found.
+#[tracing::instrument(level = "debug", skip_all)]
+async fn ensure_surroundings(context: &Context, children: &Children) -> Result<(), Failure> {
+    ensure(context, "apply the ConfigMap", &children.config_map).await?;
+    ensure(context, "apply the ServiceAccount", &children.service_account).await?;
+    ensure(context, "apply the RoleBinding", &children.role_binding).await?;
+    ensure(context, "apply the NodeReport", &children.node_report).await?;
+    ensure_shared(context, "apply the NodeContent", &children.node_content).await?;
+    ensure(context, "apply the NetworkPolicy", &children.network_policy).await?;
+    ensure(context, "apply the Service", &children.service).await
+}
+
+/// Whether a node's namespace was there before this pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Before,
+    /// Nothing lies in it yet.
+    MadeNow,
 }
 
 /// Creates the namespace, or recognises it by its mark. Never applied over: adopting is the danger.
 #[tracing::instrument(level = "debug", skip_all)]
-async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Failure> {
+async fn ensure_namespace(context: &Context, resource: &LocalNode, node: &ValidNode) -> Result<Found, Failure> {
     let api = Api::<Namespace>::all(context.client.clone());
     let name = node.slug.namespace();
-    let found = match api.get_opt(&name).await.map_err(kubernetes("read the namespace"))? {
+    // Of a node that no pass has reported on there is none, as a rule.
+    let known = if resource.status.as_ref().is_some_and(LocalNodeStatus::is_reported) {
+        api.get_opt(&name).await.map_err(kubernetes("read the namespace"))?
+    } else {
+        None
+    };
+    let found = match known {
         Some(found) => found,
         None => match api.create(&PostParams::default(), &build_namespace(node)).await {
             Ok(created) => {
                 context.applied.made(node.slug.as_str(), ChildKind::namespace(), &created);
-                created
+                return Ok(Found::MadeNow);
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 api.get(&name).await.map_err(kubernetes("read the namespace"))?
@@ -144,14 +151,15 @@ async fn ensure_namespace(context: &Context, node: &ValidNode) -> Result<(), Fai
     }
     let wanted = build_namespace(node);
     if wanted.labels().iter().all(|(key, value)| found.labels().get(key) == Some(value)) {
-        return Ok(());
+        return Ok(Found::Before);
     }
     // Ours, and edited by hand. The UID keeps this from reaching another namespace of the name.
     let part = json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"uid": found.uid(), "labels": wanted.labels(), "annotations": wanted.annotations()},
     });
-    apply_part(&api, "put the namespace's labels right", &name, &part).await
+    apply_part(&api, "put the namespace's labels right", &name, &part).await?;
+    Ok(Found::Before)
 }
 
 #[tracing::instrument(level = "debug", skip_all)]
@@ -309,6 +317,9 @@ pub async fn remove<K>(context: &Context, node: &ValidNode, act: &'static str, n
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
+    if context.applied.is_absent(node.slug.as_str(), ChildKind::new(&K::kind(&()), name)) {
+        return Ok(());
+    }
     // Looked for first: a delete of nothing would be a write for nothing.
     let api = Api::<K>::namespaced(context.client.clone(), &node.slug.namespace());
     match find(&api, act, name).await? {

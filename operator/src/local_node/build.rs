@@ -59,10 +59,10 @@ pub struct Children {
     pub node_content: NodeContent,
     /// What the pods may reach and be reached by.
     pub network_policy: NetworkPolicy,
-    /// The pods.
-    pub deployment: Deployment,
     /// How the pods are found.
     pub service: Service,
+    /// The pods.
+    pub deployment: Deployment,
     /// How users come in.
     pub entrance: Entrance,
     /// Only when there is more than one pod.

@@ -9,7 +9,11 @@ use fateh_crds::{
     CHILD_NAME, DatabaseServer, DatabaseStatus, LocalNode, LocalNodeStatus, NODE_FINALIZER, NodeContent, NodeReport,
     Phase,
 };
-use futures::{Stream, StreamExt, stream};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::{self, BoxFuture},
+    stream,
+};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount},
@@ -222,7 +226,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Again, Failure> {
     let mut pass = Pass::begin(node.metadata.generation, status, reporting);
     pass.size_may_move = context.sizes.allows(&node.name_any(), Instant::now());
     let outcome = if node.metadata.deletion_timestamp.is_some() {
-        match in_time(take_down(context, node, &mut pass)).await {
+        match in_time(take_down(context, node, &mut pass).boxed()).await {
             Ok(true) => return Ok(None),
             Ok(false) => Ok(()),
             Err(failure) => {
@@ -231,7 +235,7 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Again, Failure> {
             }
         }
     } else {
-        in_time(converge(context, node, &mut pass)).await
+        in_time(converge(context, node, &mut pass).boxed()).await
     };
     pass.failure = outcome.err();
     // As late as it can be: others count it meanwhile.
@@ -247,8 +251,8 @@ async fn pass(context: &Context, node: &LocalNode) -> Result<Again, Failure> {
     }
 }
 
-/// Ends what takes too long; what it did so far is found by the next pass.
-async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Ends what takes too long; what it did so far is found by the next pass. Boxed: unboxed it would have room for it twice.
+async fn in_time<T>(work: BoxFuture<'_, Result<T, Failure>>) -> Result<T, Failure> {
     let timed = tokio::time::timeout(DEADLINE, work).await;
     timed.unwrap_or(Err(Failure::Deadline(DEADLINE.as_secs())))
 }
@@ -373,9 +377,9 @@ async fn write_status(context: &Context, node: &LocalNode, pass: &Pass) -> Resul
     if size(&status) != size(&previous) {
         context.sizes.took(&node.name_any(), Instant::now());
     }
-    for event in transitions(&previous, &status) {
-        context.publish(node, event.0, &event.1, ACTION, &event.2).await;
-    }
+    let told = transitions(&previous, &status);
+    let published = told.iter().map(|(kind, reason, note)| context.publish(node, *kind, reason, ACTION, note));
+    future::join_all(published).await;
     Ok(())
 }
 
