@@ -11,6 +11,7 @@ mod node_caller;
 mod permissions;
 mod publisher;
 mod reconciliation;
+mod released_bodies;
 pub mod routes;
 mod run;
 mod scope;

@@ -14,7 +14,10 @@ use serde::Serialize;
 use sqlx::{Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
-use crate::{PEOPLE, config::Arguments, fleet::Fleet, metrics::Metrics, node_caller::Callers, totals::Totals};
+use crate::{
+    PEOPLE, config::Arguments, fleet::Fleet, metrics::Metrics, node_caller::Callers, released_bodies::ReleasedBodies,
+    totals::Totals,
+};
 
 /// What the hub writes to Kubernetes is its own by this name; what another manager owns it leaves alone.
 pub const FIELD_MANAGER: &str = "fateh-hub";
@@ -51,6 +54,8 @@ pub struct Inner {
     pub callers: Callers,
     /// What nodes have received and given back, as it was a moment ago.
     pub totals: Totals,
+    /// Content that was asked for a moment ago.
+    pub released_bodies: ReleasedBodies,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -96,6 +101,7 @@ impl AppState {
             client,
             fleet,
             totals: Totals::default(),
+            released_bodies: ReleasedBodies::default(),
             metrics,
         }))
     }

@@ -63,21 +63,15 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     seed_ledger(client, &hub).await;
     relist(client, &mut hub, figures).await;
 
-    let page = asking(&hub, "/api/global/nodes?limit=100", Some(&admin));
+    let page = asking(&address(&hub), "/api/global/nodes?limit=100", Some(&admin));
     warm(&page);
     let done = send(&page, 16, Some(RATE), 10_000, 0);
     add(figures, "a page of 100 of 1,000 nodes at 500 requests/s", &done, "3");
-    let statistics = asking(&hub, "/api/global/statistics", Some(&admin));
+    let statistics = asking(&address(&hub), "/api/global/statistics", Some(&admin));
     warm(&statistics);
     let done = send(&statistics, 4, Some(50.0), 1000, 0);
     add(figures, "statistics over 1,000 nodes and 1,000,000 entries, 50 requests/s", &done, "5");
-    let content = asking(&hub, &content(&hub, &admin).await, None);
-    warm(&content);
-    let started = Instant::now();
-    let done = send(&content, 64, Some(CONTENT_RATE), 50_000, 0);
-    let rate = done.len() as f64 / started.elapsed().as_secs_f64();
-    figures.add("content of 20 KB by digest: requests/s", rate, "/s", "5000");
-    add(figures, "content of 20 KB by digest at 5,000 requests/s", &done, "5");
+    read_content(&hub, &admin, figures).await;
 
     let tokens = futures::future::join_all(senders.iter().map(|name| async move {
         let token = service_account_token(client, &format!("fateh-node-{name}"), "node", Some(HUB)).await;
@@ -103,6 +97,33 @@ fn add(figures: &mut Figures, what: &str, done: &[Done], goal: &str) {
     figures.add(&format!("{what}, p99"), percentile(&took, 99), "ms", goal);
 }
 
+/// Content by its digest, in turns with the same bytes from a server that has nothing else to do: how long those take is
+/// the client's and the machine's own.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+async fn read_content(hub: &Hub, admin: &str, figures: &mut Figures) {
+    let path = content(hub, admin).await;
+    let bytes = Bytes::from(hub.http.text(&path, None).await);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bare = listener.local_addr().unwrap().to_string();
+    let router = axum::Router::new().fallback(async move || bytes.clone());
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let (hub, bare) = (asking(&address(hub), &path, None), asking(&bare, &path, None));
+    let (mut done, mut done_bare, mut took) = (Vec::new(), Vec::new(), Duration::ZERO);
+    for _ in 0..5 {
+        for target in [&hub, &bare] {
+            warm(target);
+        }
+        let started = Instant::now();
+        done.extend(send(&hub, 64, Some(CONTENT_RATE), 10_000, 0));
+        took += started.elapsed();
+        done_bare.extend(send(&bare, 64, Some(CONTENT_RATE), 10_000, 0));
+    }
+    serving.abort();
+    figures.add("content of 20 KB by digest: requests/s", done.len() as f64 / took.as_secs_f64(), "/s", "5000");
+    add(figures, "content of 20 KB by digest at 5,000 requests/s", &done, "5");
+    add(figures, "the same bytes from a server that has nothing else to do", &done_bare, "");
+}
+
 /// Plans, connections and caches.
 fn warm(target: &Arc<Target>) {
     send(target, 4, None, 200, 0);
@@ -112,10 +133,10 @@ fn address(hub: &Hub) -> String {
     hub.http.base.trim_start_matches("http://").to_owned()
 }
 
-fn asking(hub: &Hub, path: &str, token: Option<&str>) -> Arc<Target> {
+fn asking(address: &str, path: &str, token: Option<&str>) -> Arc<Target> {
     let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let request = format!("GET {path} HTTP/1.1\r\nhost: hub\r\n{token}\r\n");
-    Arc::new(Target { address: address(hub), script: Box::new(move |_| (false, request.clone())) })
+    Arc::new(Target { address: address.to_owned(), script: Box::new(move |_| (false, request.clone())) })
 }
 
 /// Nodes that tell what they took, so many entries at once, each of them new.

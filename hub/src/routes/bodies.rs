@@ -55,8 +55,12 @@ async fn get(
 ) -> Result<Response, Failed> {
     let found = async {
         let digest: Digest = digest.parse().map_err(|_| NOT_FOUND)?;
-        let body = content::released(&mut *state.connection().await?, &digest).await?.ok_or(NOT_FOUND)?;
-        Ok(serve(&digest, body.into(), &headers))
+        let read = async {
+            let body = content::released(&mut *state.connection().await?, &digest).await?;
+            body.map(Bytes::from).ok_or(NOT_FOUND)
+        };
+        let body = state.released_bodies.get(&digest, read).await?;
+        Ok(serve(&digest, body, &headers))
     };
     found.await.map_err(|error| Failed(error, language))
 }
