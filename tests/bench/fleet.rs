@@ -46,7 +46,7 @@ async fn bare(sender: &Sender, life: &Life, names: &[String]) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 pub async fn measure(client: &Client, sender: &Sender, life: &Life, figures: &mut Figures) {
     let count = nodes();
-    let pods = simulate_pods(client).await;
+    let pods = simulate_pods(client);
     let program = Program::start_directly("operator-fleet", &PROBE).await;
     fateh_tests::ready_node(client, "bench-first", json!({})).await;
     let idle = program.memory().await;
@@ -107,7 +107,7 @@ pub async fn make_ready(client: &Client, names: &[String], spec: &Value) {
 }
 
 /// Says of every Deployment that its pods serve, as soon as it is seen.
-pub async fn simulate_pods(client: &Client) -> tokio::task::JoinHandle<()> {
+pub fn simulate_pods(client: &Client) -> tokio::task::JoinHandle<()> {
     let writing = client.clone();
     let named = watcher::Config::default().fields("metadata.name=node");
     let deployments = watcher(Api::<Deployment>::all(client.clone()), named).applied_objects();

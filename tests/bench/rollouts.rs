@@ -43,7 +43,7 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     let count = nodes();
     let names: Vec<_> = (0..count).map(|index| format!("bench-roll-{index}")).collect();
     let program = Program::start_directly("operator-rollouts-first", &arguments).await;
-    let pods = fleet::simulate_pods(client).await;
+    let pods = fleet::simulate_pods(client);
     fleet::make_ready(client, &names, &simulated::spec()).await;
     program.stop().await;
     let bare_of_all = bare(client, &names, AT_ONCE).await;

@@ -134,7 +134,7 @@ pub async fn measure(client: &Client, figures: &mut Figures) {
     server(client).await;
     let program = Program::start_directly("operator-simulated", &fleet::PROBE).await;
     let count = nodes();
-    let pods = fleet::simulate_pods(client).await;
+    let pods = fleet::simulate_pods(client);
     let names: Vec<_> = (0..count).map(|index| format!("bench-sim-{index}")).collect();
     let started = Instant::now();
     fleet::make_ready(client, &names, &spec()).await;

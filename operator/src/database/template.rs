@@ -79,7 +79,7 @@ impl Server {
             format!("ALTER DATABASE {quoted_name} IS_TEMPLATE true"),
             format!("ALTER DATABASE {quoted_name} CONNECTION LIMIT 0"),
         ] {
-            execute(&mut *placed, text).await.map_err(&failed)?;
+            execute(&mut placed, text).await.map_err(&failed)?;
         }
         placed.commit().await.map_err(&failed)
     }
