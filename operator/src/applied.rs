@@ -1,7 +1,8 @@
 //! What was applied to each child, and what was seen of it since: a child that is as it was left is left alone, and
 //! the news of what the operator did itself starts no reconcile.
 //!
-//! Nothing rests on it: without an entry a child is applied once more, which changes nothing.
+//! Without an entry a child is applied once more, which changes nothing. Only that a child is absent is believed once
+//! its kind was listed; it is looked for before.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -54,6 +55,13 @@ struct Entry {
     seen: u64,
     /// What it looked like then, as a hash; 0 of one without.
     shape: u64,
+}
+
+impl Entry {
+    /// Whether the child was neither applied nor seen.
+    const fn is_empty(self) -> bool {
+        self.left_at == 0 && self.seen == 0
+    }
 }
 
 /// A child as a watch shows it.
@@ -165,8 +173,13 @@ impl Applied {
     /// Whether there is no such child, as far as watches show: one that is on its way to them will be news. False of a
     /// kind that was not listed yet.
     pub fn is_absent(&self, node: &str, kind: ChildKind) -> bool {
-        let entry = self.with(node, kind, |entry| *entry);
-        entry.left_at == 0 && entry.seen == 0 && self.known().listed.contains(&kind)
+        let mut known = self.known();
+        known.listed.contains(&kind) && known.entry(node, kind).is_empty()
+    }
+
+    /// Whether nothing is known of such a child.
+    pub fn is_unknown(&self, node: &str, kind: ChildKind) -> bool {
+        self.with(node, kind, |entry| entry.is_empty())
     }
 
     /// Notes what a watch showed; true if it is not the version that the operator left.
@@ -193,8 +206,15 @@ impl Applied {
     /// Notes that of this kind only these nodes have a child.
     pub fn only(&self, kind: ChildKind, nodes: &Names) {
         let mut known = self.known();
-        known.listed.insert(kind);
         let place = known.place(kind);
+        // One that was forgotten while it was listed would look as if it were absent.
+        let is_known =
+            |node| known.nodes.get(node).and_then(|entries| entries.get(place)).is_some_and(|it| !it.is_empty());
+        if nodes.0.iter().all(is_known) {
+            known.listed.insert(kind);
+        } else {
+            known.listed.remove(&kind);
+        }
         for (_, entries) in known.nodes.iter_mut().filter(|(node, _)| !nodes.0.contains(node)) {
             if let Some(entry) = entries.get_mut(place) {
                 *entry = Entry::default();
@@ -317,7 +337,10 @@ mod tests {
         let kind = ChildKind::new("ConfigMap", "node");
         assert!(!applied.is_absent("riyadh", kind), "nobody has looked");
         applied.only(kind, &named("cairo"));
-        assert!(applied.is_absent("riyadh", kind));
+        assert!(!applied.is_absent("riyadh", kind), "what was listed is not known any more");
+        applied.sees("cairo", kind, Sight { version: 6, shape: None });
+        applied.only(kind, &named("cairo"));
+        assert!(applied.is_absent("riyadh", kind) && !applied.is_absent("cairo", kind));
         applied.sees("riyadh", kind, Sight { version: 7, shape: None });
         assert!(!applied.is_absent("riyadh", kind), "another has made one");
         applied.gone("riyadh", kind);

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use fateh_crds::NODE_LABEL;
+use fateh_crds::{NODE_LABEL, node_of};
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use kube::{
     Api, Resource, ResourceExt,
@@ -117,7 +117,7 @@ pub enum Heed {
     Absence,
 }
 
-/// The nodes, by the label on their children, whose children of one kind and name changed or went.
+/// The nodes whose children of one kind and name changed or went.
 ///
 /// Only metadata is read, and nothing of it is kept but versions: a listing repeats what is newer, and names the
 /// nodes that it did not find a child for. What the operator did itself is no news.
@@ -201,9 +201,14 @@ impl Seen {
                 if let Some(slug) = &slug {
                     self.listing.add(slug);
                 }
-                // At the first listing every node is reconciled anyway.
-                let newer = self.newest.is_some_and(|newest| version > newest) && heed != Heed::Absence;
-                slug.into_iter().filter(|slug| applied.sees(slug, kind, sight) && newer).collect()
+                // At the first listing every node is reconciled anyway. One that nobody knew of may be older than the
+                // newest, where etcd was restored.
+                let is_news = |slug: &String| {
+                    let newest = self.newest.filter(|_| heed != Heed::Absence);
+                    newest.is_some_and(|newest| version > newest || applied.is_unknown(slug, kind))
+                };
+                let news = slug.as_ref().is_some_and(is_news);
+                slug.into_iter().filter(|slug| applied.sees(slug, kind, sight) && news).collect()
             }
             Step::Complete => {
                 let first = self.newest.is_none();
@@ -236,10 +241,13 @@ fn sight(child: &PartialObjectMeta<DynamicObject>, heed: Heed) -> Sight {
     Sight { version: version(child), shape }
 }
 
-/// The node that an object belongs to, by its label: owner references of a cluster-scoped owner
-/// would be looked for in the child's namespace.
+/// The node that an object belongs to: by its namespace, and that by its label. What an object in a namespace is
+/// labelled says nothing: anyone may take a label off, or put one on in a namespace of their own.
 fn slug(child: &impl ResourceExt) -> Option<String> {
-    child.labels().get(NODE_LABEL).cloned()
+    match child.namespace() {
+        Some(namespace) => node_of(&namespace).map(str::to_owned),
+        None => child.labels().get(NODE_LABEL).cloned(),
+    }
 }
 
 #[cfg(test)]

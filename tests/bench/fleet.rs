@@ -79,7 +79,7 @@ pub async fn measure(client: &Client, sender: &Sender, life: &Life, figures: &mu
     figures.add("objects read for each node", for_each(after.reads() - requests.reads()), "", "");
     // The LocalNode, and what the pods are said to do.
     let writes = after.writes() - requests.writes() - 2 * count as u64;
-    figures.add("writes to the API server for each node", for_each(writes), "", "");
+    figures.add("writes to the API server for each node, the controllers' among them", for_each(writes), "", "");
     let events = after.writes_of("events", "") - requests.writes_of("events", "");
     figures.add("events among them", for_each(events), "", "");
     program.stop().await;

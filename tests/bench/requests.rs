@@ -25,8 +25,10 @@ impl Requests {
                 let value = labels.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
                 value.map_or_else(String::new, |(value, _)| value.to_owned())
             };
+            // From a million on it is written with an exponent.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let count = count.parse::<f64>().unwrap() as u64;
             // A comma before it: `resource` is the end of `subresource` too.
-            let count = count.parse().unwrap();
             Kind { verb: label("verb"), resource: label(",resource"), subresource: label("subresource"), count }
         });
         Self(kinds.collect())

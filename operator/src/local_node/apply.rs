@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     bootstrap,
-    build::{self, Children, DATABASE_SECRET, TLS_READER, build_namespace, build_tls_reader},
+    build::{self, Children, DATABASE_SECRET, Identity, TLS_READER, build_namespace, build_tls_reader},
     credentials::{advance, ensure_credentials},
     hosts::{self, Taken},
     observe::{self, Placement, Secrets},
@@ -36,7 +36,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// Carries `node` out and notes in `pass` how far it came.
 ///
 /// Order: namespace first, because all else lies in it; Secrets before the role that relies on them; the database, and
-/// the pods' rights and walls, before the pods; the route last.
+/// beside it who the pods are, before what leads them there and the pods themselves; the route last.
 ///
 /// # Errors
 /// The first step that failed; the next pass finds the earlier ones done.
@@ -52,29 +52,36 @@ pub async fn carry_out(
         Found::Before => observe::secrets(context, node).await?,
     };
     let credentials = ensure_credentials(context, resource, node, placement, &secrets, pass).await?;
-    let reader_acts = ["apply the RoleBinding for certificates", "remove the RoleBinding for certificates"];
-    apply_or_remove(context, node, reader_acts, TLS_READER, build_tls_reader(node, &context.settings)).await?;
-    let (routable, problem) = routable(context, resource, node, pass).await?;
-    let children = build::build(&routable, &context.settings, &placement.resource.spec, &credentials.fingerprint());
     // Each to its end: neither is of use to the other, and what is begun in the database is not to be broken off.
-    let (database, surrounded) = futures::join!(
+    let (database, identity) = futures::join!(
         ensure_database(context, resource, node, placement, &secrets, &credentials, pass),
-        ensure_surroundings(context, &children)
+        ensure_identity(context, node)
     );
-    let Children { deployment, entrance, pod_disruption_budget, .. } = children;
-    if database.is_err() && node.state != NodeState::Active {
-        // What is to stop stops, whatever has become of its database.
-        apply(context, "stop the pods", &deployment).await?;
-        route::ensure(context, &routable, entrance, pass).await?;
+    if database.is_err() {
+        if let Err(failure) = identity {
+            tracing::warn!(error = %failure, "what the pods report by is not as it should be either");
+        }
+        if node.state != NodeState::Active {
+            // What is to stop stops, whatever has become of its database.
+            stop(context, node, placement, &credentials, pass).await?;
+        }
         return database.map(drop);
     }
     let database = database?;
-    surrounded?;
-    let node = &routable;
+    identity?;
+    let reader_acts = ["apply the RoleBinding for certificates", "remove the RoleBinding for certificates"];
+    apply_or_remove(context, node, reader_acts, TLS_READER, build_tls_reader(node, &context.settings)).await?;
+    let (node, problem) = &routable(context, resource, node, pass).await?;
+    let Children { config_map, network_policy, deployment, service, entrance, pod_disruption_budget } =
+        build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
+    // Not before the database is there: pods that still use it where it was are not to lose it.
+    ensure(context, "apply the ConfigMap", &config_map).await?;
+    ensure(context, "apply the NetworkPolicy", &network_policy).await?;
     let deployment = ensure_and_read(context, "apply the Deployment", &deployment).await?;
     let workload = Workload::of(&deployment);
     let settled_at = workload.settled_at();
     pass.workload = Some(workload);
+    ensure(context, "apply the Service", &service).await?;
     let refused = route::ensure(context, node, entrance, pass).await?;
     let budget_acts = ["apply the PodDisruptionBudget", "remove the PodDisruptionBudget"];
     apply_or_remove(context, node, budget_acts, CHILD_NAME, pod_disruption_budget).await?;
@@ -94,16 +101,27 @@ pub async fn carry_out(
     }
 }
 
-/// What the pods need: their rights, where they report, their walls, and how they are found.
+/// Who the pods are, what they may do, and where they report: nothing of it depends on their database.
 #[tracing::instrument(level = "debug", skip_all)]
-async fn ensure_surroundings(context: &Context, children: &Children) -> Result<(), Failure> {
-    ensure(context, "apply the ConfigMap", &children.config_map).await?;
-    ensure(context, "apply the ServiceAccount", &children.service_account).await?;
-    ensure(context, "apply the RoleBinding", &children.role_binding).await?;
-    ensure(context, "apply the NodeReport", &children.node_report).await?;
-    ensure_shared(context, "apply the NodeContent", &children.node_content).await?;
-    ensure(context, "apply the NetworkPolicy", &children.network_policy).await?;
-    ensure(context, "apply the Service", &children.service).await
+async fn ensure_identity(context: &Context, node: &ValidNode) -> Result<(), Failure> {
+    let Identity { service_account, role_binding, node_report, node_content } = build::build_identity(node);
+    ensure(context, "apply the ServiceAccount", &service_account).await?;
+    ensure(context, "apply the RoleBinding", &role_binding).await?;
+    ensure(context, "apply the NodeReport", &node_report).await?;
+    ensure_shared(context, "apply the NodeContent", &node_content).await
+}
+
+/// Takes the pods and the route of a node away that is not to serve.
+async fn stop(
+    context: &Context,
+    node: &ValidNode,
+    placement: &Placement,
+    credentials: &Credentials,
+    pass: &mut Pass,
+) -> Result<(), Failure> {
+    let children = build::build(node, &context.settings, &placement.resource.spec, &credentials.fingerprint());
+    apply(context, "stop the pods", &children.deployment).await?;
+    route::ensure(context, node, children.entrance, pass).await.map(drop)
 }
 
 /// Whether a node's namespace was there before this pass.
@@ -125,20 +143,20 @@ async fn ensure_namespace(context: &Context, resource: &LocalNode, node: &ValidN
     } else {
         None
     };
-    let found = match known {
-        Some(found) => found,
+    let (namespace, found) = match known {
+        Some(known) => (known, Found::Before),
         None => match api.create(&PostParams::default(), &build_namespace(node)).await {
             Ok(created) => {
                 context.applied.made(node.slug.as_str(), ChildKind::namespace(), &created);
-                return Ok(Found::MadeNow);
+                (created, Found::MadeNow)
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                api.get(&name).await.map_err(kubernetes("read the namespace"))?
+                (api.get(&name).await.map_err(kubernetes("read the namespace"))?, Found::Before)
             }
             Err(error) => return Err(kubernetes("create the namespace")(error)),
         },
     };
-    if !observe::is_namespace_of(&found, &node.slug, &node.uid) {
+    if !observe::is_namespace_of(&namespace, &node.slug, &node.uid) {
         return Err(Failure::stalled(
             "NamespaceTaken",
             format!(
@@ -146,20 +164,20 @@ async fn ensure_namespace(context: &Context, resource: &LocalNode, node: &ValidN
             ),
         ));
     }
-    if found.metadata.deletion_timestamp.is_some() {
+    if namespace.metadata.deletion_timestamp.is_some() {
         return Err(Failure::NamespaceTerminating(name));
     }
     let wanted = build_namespace(node);
-    if wanted.labels().iter().all(|(key, value)| found.labels().get(key) == Some(value)) {
-        return Ok(Found::Before);
+    if wanted.labels().iter().all(|(key, value)| namespace.labels().get(key) == Some(value)) {
+        return Ok(found);
     }
     // Ours, and edited by hand. The UID keeps this from reaching another namespace of the name.
     let part = json!({
         "apiVersion": "v1", "kind": "Namespace",
-        "metadata": {"uid": found.uid(), "labels": wanted.labels(), "annotations": wanted.annotations()},
+        "metadata": {"uid": namespace.uid(), "labels": wanted.labels(), "annotations": wanted.annotations()},
     });
     apply_part(&api, "put the namespace's labels right", &name, &part).await?;
-    Ok(Found::Before)
+    Ok(found)
 }
 
 #[tracing::instrument(level = "debug", skip_all)]

@@ -45,24 +45,28 @@ const HTTP_PORT: i32 = 8080;
 /// Port of health and metrics.
 const MANAGEMENT_PORT: i32 = 8081;
 
-/// The children of a node that hold no secret, in the order in which they are applied.
+/// What the pods of a node are to the cluster.
+pub struct Identity {
+    /// Who they are.
+    pub service_account: ServiceAccount,
+    /// What they may do.
+    pub role_binding: RoleBinding,
+    /// Where they report.
+    pub node_report: NodeReport,
+    /// What they are to hold.
+    pub node_content: NodeContent,
+}
+
+/// The other children of a node that hold no secret, in the order in which they are applied.
 pub struct Children {
     /// What the runtime is told.
     pub config_map: ConfigMap,
-    /// The pods' identity.
-    pub service_account: ServiceAccount,
-    /// What that identity may do.
-    pub role_binding: RoleBinding,
-    /// Where the pods report.
-    pub node_report: NodeReport,
-    /// What the pods are to hold.
-    pub node_content: NodeContent,
     /// What the pods may reach and be reached by.
     pub network_policy: NetworkPolicy,
-    /// How the pods are found.
-    pub service: Service,
     /// The pods.
     pub deployment: Deployment,
+    /// How the pods are found.
+    pub service: Service,
     /// How users come in.
     pub entrance: Entrance,
     /// Only when there is more than one pod.
@@ -80,17 +84,24 @@ pub enum Entrance {
     Gateway(HttpRoute, GatewayRef),
 }
 
-/// Builds the children of `node`, whose database lies on `server`. Pods with another fingerprint of the
+/// Builds what the pods of `node` are to the cluster.
+#[must_use]
+pub fn build_identity(node: &ValidNode) -> Identity {
+    Identity {
+        service_account: service_account::build_service_account(node),
+        role_binding: role_binding::build_role_binding(node),
+        node_report: node_objects::build_node_report(node),
+        node_content: node_objects::build_node_content(node),
+    }
+}
+
+/// Builds the other children of `node`, whose database lies on `server`. Pods with another fingerprint of the
 /// credentials are replaced, because they hold what the database no longer accepts.
 #[must_use]
 pub fn build(node: &ValidNode, settings: &Settings, server: &DatabaseServerSpec, credentials: &str) -> Children {
     let config_map = config_map::build_config_map(node, settings);
     Children {
         deployment: deployment::build_deployment(node, settings, &config_map, credentials),
-        service_account: service_account::build_service_account(node),
-        role_binding: role_binding::build_role_binding(node),
-        node_report: node_objects::build_node_report(node),
-        node_content: node_objects::build_node_content(node),
         network_policy: network_policy::build_network_policy(node, settings, server),
         service: service::build_service(node),
         entrance: entrance(node, settings),
@@ -192,18 +203,9 @@ pub(crate) mod tests {
     #[test]
     fn children_are_built_as_their_snapshots_say() {
         for (name, node) in [("minimal", valid(json!({}))), ("full", full())] {
-            let Children {
-                config_map,
-                service_account,
-                role_binding,
-                node_report,
-                node_content,
-                network_policy,
-                deployment,
-                service,
-                entrance,
-                pod_disruption_budget,
-            } = build(&node, &settings(), &server(), "c0ffee");
+            let Identity { service_account, role_binding, node_report, node_content } = build_identity(&node);
+            let Children { config_map, network_policy, deployment, service, entrance, pod_disruption_budget } =
+                build(&node, &settings(), &server(), "c0ffee");
             insta::with_settings!({snapshot_suffix => name}, {
                 insta::assert_yaml_snapshot!("namespace", build_namespace(&node));
                 insta::assert_yaml_snapshot!("config_map", config_map);
@@ -317,18 +319,11 @@ pub(crate) mod tests {
         bare.network.api_server_cidrs.clear();
         let mut server = server();
         server.cidrs.clear();
-        let Children {
-            config_map,
-            service_account,
-            role_binding,
-            node_report,
-            node_content: _, // its list of items is the API server's to keep: a CRD drops nothing
-            network_policy,
-            deployment,
-            service,
-            entrance,
-            pod_disruption_budget,
-        } = build(&valid(json!({})), &bare, &server, "c0ffee");
+        let node = valid(json!({}));
+        // The list of items is the API server's to keep: a CRD drops nothing.
+        let Identity { service_account, role_binding, node_report, node_content: _ } = build_identity(&node);
+        let Children { config_map, network_policy, deployment, service, entrance, pod_disruption_budget } =
+            build(&node, &bare, &server, "c0ffee");
         let children = json!([
             config_map,
             service_account,
