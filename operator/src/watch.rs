@@ -252,7 +252,7 @@ fn slug(child: &impl ResourceExt) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Namespace;
+    use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 
     use super::*;
 
@@ -272,6 +272,40 @@ mod tests {
             .collect::<Vec<_>>()
             .await;
         assert_eq!(news, ["a", "b", "a", "a"]);
+    }
+
+    #[test]
+    fn a_child_is_its_nodes_whatever_it_is_labelled() {
+        let object = |namespace: Option<&str>, label: Option<&str>| {
+            let mut object = ConfigMap::default();
+            object.metadata.namespace = namespace.map(str::to_owned);
+            object.metadata.labels = label.map(|node| [(NODE_LABEL.to_owned(), node.to_owned())].into());
+            object
+        };
+        assert_eq!(slug(&object(Some("fateh-node-riyadh"), None)).as_deref(), Some("riyadh"), "it was taken off");
+        assert_eq!(slug(&object(Some("fateh-node-riyadh"), Some("cairo"))).as_deref(), Some("riyadh"));
+        assert_eq!(slug(&object(Some("default"), Some("riyadh"))), None, "anyone may say so there");
+        assert_eq!(slug(&object(None, Some("riyadh"))).as_deref(), Some("riyadh"), "a namespace itself");
+    }
+
+    #[test]
+    fn what_nobody_knew_of_is_news_however_old() {
+        let (applied, kind) = (Applied::default(), ChildKind::new("Service", "node"));
+        let mut seen = Seen::default();
+        let mut listing = |applied: &Applied, children: &[(&str, u64)]| -> Vec<String> {
+            let mut take = |step| seen.take(step, kind, Heed::Changes, applied, Vec::new);
+            let mut named = take(Step::Listing);
+            for (slug, version) in children {
+                let sight = Sight { version: *version, shape: None };
+                named.extend(take(Step::Listed(Some((*slug).to_owned()), sight)));
+            }
+            named.extend(take(Step::Complete));
+            named
+        };
+        assert!(listing(&applied, &[("a", 9)]).is_empty());
+        assert!(applied.is_absent("b", kind));
+        assert_eq!(listing(&applied, &[("a", 9), ("b", 4)]), ["b"], "etcd was restored");
+        assert!(!applied.is_absent("b", kind));
     }
 
     #[test]
