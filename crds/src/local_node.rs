@@ -300,11 +300,12 @@ pub struct LocalNodeStatus {
     pub handled: HandledRequests,
 }
 
-impl LocalNodeStatus {
+impl LocalNode {
     /// Whether the operator has reported on the node: until then its status is what the API server gives a new one.
     #[must_use]
     pub fn is_reported(&self) -> bool {
-        self.observed_generation.is_some_and(|generation| generation > 0)
+        let observed = self.status.as_ref().and_then(|status| status.observed_generation);
+        observed.is_some_and(|generation| generation > 0)
     }
 }
 

@@ -91,11 +91,10 @@ impl NodeSummary {
 impl From<LocalNode> for NodeSummary {
     fn from(mut node: LocalNode) -> Self {
         watch::forget(&mut node);
-        let has_finalizer = has_finalizer(&node, NODE_FINALIZER);
+        let held = has_finalizer(&node, NODE_FINALIZER) || !node.is_reported();
         let annotations = hash(node.annotations());
         let generation = node.metadata.generation;
         let status = node.status.unwrap_or_default();
-        let held = has_finalizer || !status.is_reported();
         let find = |kind| conditions::find(&status.conditions, kind);
         let settled = find("DatabaseReady")
             .is_some_and(|ready| ready.status == "True" && ready.observed_generation == generation);

@@ -198,17 +198,13 @@ impl Seen {
             Step::Listed(slug, sight) => {
                 let version = sight.version;
                 self.newest_listed = self.newest_listed.max(version);
-                if let Some(slug) = &slug {
-                    self.listing.add(slug);
-                }
+                let Some(slug) = slug else { return Vec::new() };
+                self.listing.add(&slug);
                 // At the first listing every node is reconciled anyway. One that nobody knew of may be older than the
                 // newest, where etcd was restored.
-                let is_news = |slug: &String| {
-                    let newest = self.newest.filter(|_| heed != Heed::Absence);
-                    newest.is_some_and(|newest| version > newest || applied.is_unknown(slug, kind))
-                };
-                let news = slug.as_ref().is_some_and(is_news);
-                slug.into_iter().filter(|slug| applied.sees(slug, kind, sight) && news).collect()
+                let newest = self.newest.filter(|_| heed != Heed::Absence);
+                let is_news = newest.is_some_and(|newest| version > newest || applied.is_unknown(&slug, kind));
+                if applied.sees(&slug, kind, sight) && is_news { vec![slug] } else { Vec::new() }
             }
             Step::Complete => {
                 let first = self.newest.is_none();

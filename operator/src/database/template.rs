@@ -131,12 +131,11 @@ impl Server {
         migrations: &Migrator,
     ) -> Result<(), Failure> {
         let failed = |source| Failure::Migrate { server: self.name.clone(), source };
-        let path = |path: &str| sqlx::query(statement(format!("SET search_path = {}", identifier(path))));
+        let path = |path: &str| format!("SET search_path = {}", identifier(path));
         // The table of applied migrations lies in the schema itself; migrations qualify every name.
-        path(schema.family.schema).execute(&mut *connection).await.map_err(self.failed("migrate"))?;
+        execute(&mut *connection, path(schema.family.schema)).await.map_err(self.failed("migrate"))?;
         // Not `run`: its bound on the connection is too general for a caller that must be Send.
         migrations.run_direct(None, &mut *connection, false).await.map_err(failed)?;
-        path("pg_catalog").execute(connection).await.map_err(self.failed("migrate"))?;
-        Ok(())
+        execute(connection, path("pg_catalog")).await.map_err(self.failed("migrate"))
     }
 }

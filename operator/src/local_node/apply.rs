@@ -2,9 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use fateh_crds::{
-    ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, LocalNode, LocalNodeStatus, NodeState, RECREATE_ANNOTATION,
-};
+use fateh_crds::{ADOPT_ANNOTATION, CHILD_NAME, DatabaseStatus, LocalNode, NodeState, RECREATE_ANNOTATION};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{Api, Resource, ResourceExt, api::PostParams, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
@@ -57,17 +55,19 @@ pub async fn carry_out(
         ensure_database(context, resource, node, placement, &secrets, &credentials, pass),
         ensure_identity(context, node)
     );
-    if database.is_err() {
-        if let Err(failure) = identity {
-            tracing::warn!(error = %failure, "what the pods report by is not as it should be either");
+    let database = match database {
+        Ok(database) => database,
+        Err(failed) => {
+            if let Err(failure) = identity {
+                tracing::warn!(error = %failure, "what the pods report by is not as it should be either");
+            }
+            if node.state != NodeState::Active {
+                // What is to stop stops, whatever has become of its database.
+                stop(context, node, placement, &credentials, pass).await?;
+            }
+            return Err(failed);
         }
-        if node.state != NodeState::Active {
-            // What is to stop stops, whatever has become of its database.
-            stop(context, node, placement, &credentials, pass).await?;
-        }
-        return database.map(drop);
-    }
-    let database = database?;
+    };
     identity?;
     let reader_acts = ["apply the RoleBinding for certificates", "remove the RoleBinding for certificates"];
     apply_or_remove(context, node, reader_acts, TLS_READER, build_tls_reader(node, &context.settings)).await?;
@@ -138,11 +138,8 @@ async fn ensure_namespace(context: &Context, resource: &LocalNode, node: &ValidN
     let api = Api::<Namespace>::all(context.client.clone());
     let name = node.slug.namespace();
     // Of a node that no pass has reported on there is none, as a rule.
-    let known = if resource.status.as_ref().is_some_and(LocalNodeStatus::is_reported) {
-        api.get_opt(&name).await.map_err(kubernetes("read the namespace"))?
-    } else {
-        None
-    };
+    let known =
+        if resource.is_reported() { api.get_opt(&name).await.map_err(kubernetes("read the namespace"))? } else { None };
     let (namespace, found) = match known {
         Some(known) => (known, Found::Before),
         None => match api.create(&PostParams::default(), &build_namespace(node)).await {
